@@ -1,0 +1,295 @@
+"""Progressive alignment of the reward encoder (method section 3).
+
+Three stages, each a weighted sum of the losses below and a set of parts that may
+learn: audio-text, then audio-audio, then audio-vision, with shares of the earlier
+losses kept against forgetting. The pooling that makes the reward's anchor learns
+beside them, on detached embeddings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from marssep_jax.encoders import Encoder
+from marssep_jax.fusion import Fusion
+from marssep_jax.state import TrainState
+from marssep_jax.types import Metrics, Params
+
+AUDIO_TEXT_PARTS = ("audio", "audio_head", "text", "text_head", "log_temperature")
+# exp(-4.6) = 0.01, CLIP's lower bound: sharper softmaxes diverge.
+MIN_LOG_TEMPERATURE = -4.6
+MASKED_LOGIT = -1e9
+
+
+class AlignmentBatch(NamedTuple):
+    """Clips with their captions and pictures.
+
+    ``view`` is a second augmentation of ``audio``; ``positive`` another clip of
+    its class; ``negative`` a clip of another class of the same family.
+    """
+
+    audio: Float[Array, "b t"]
+    view: Float[Array, "b t"]
+    positive: Float[Array, "b t"]
+    negative: Float[Array, "b t"]
+    text: Int[Array, "b l"]
+    image: UInt8[Array, "b s s 3"]
+    has_image: Float[Array, " b"]
+    label: Int[Array, " b"]
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One alignment stage. Weights are by loss name; all values ours."""
+
+    name: str
+    weights: tuple[tuple[str, float], ...]
+    trainable: tuple[str, ...] = AUDIO_TEXT_PARTS
+    margin: float = 0.2
+
+
+def paper_stages(heads_only: bool) -> tuple[StageConfig, StageConfig, StageConfig]:
+    """Return the three stages of the paper.
+
+    Args:
+      heads_only: train heads and temperature alone, as the paper does with a
+        pretrained backbone. A small encoder starts from nothing, so its trunks
+        must learn too: audio and text first, vision in the last stage.
+    """
+    heads = ("audio_head", "text_head", "image_head", "log_temperature")
+    vision = ("image", "image_head", "audio_head", "log_temperature")
+    return (
+        StageConfig(
+            "align-1",
+            (("audio_text", 1.0), ("pooling", 1.0)),
+            heads if heads_only else AUDIO_TEXT_PARTS,
+        ),
+        StageConfig(
+            "align-2",
+            (
+                ("audio_audio", 0.5),
+                ("triplet", 1.0),
+                ("consistency", 0.5),
+                ("audio_text", 0.5),
+                ("pooling", 1.0),
+            ),
+            heads if heads_only else AUDIO_TEXT_PARTS,
+        ),
+        StageConfig(
+            "align-3",
+            (
+                ("audio_vision", 1.0),
+                ("vision_triplet", 0.5),
+                ("audio_text", 0.25),
+                ("audio_audio", 0.25),
+                ("pooling", 1.0),
+            ),
+            heads if heads_only else vision,
+        ),
+    )
+
+
+def info_nce(
+    left: Float[Array, "b d"],
+    right: Float[Array, "b d"],
+    label: Int[Array, " b"],
+    log_temperature: Float[Array, ""],
+    valid: Float[Array, " b"] | None = None,
+) -> Float[Array, ""]:
+    """Return the symmetric InfoNCE loss with every same-label pair positive.
+
+    Args:
+      left: unit embeddings of one modality.
+      right: unit embeddings of the other, row by row.
+      label: class of each row; rows of one class are not each other's negatives.
+      log_temperature: logarithm of the softmax temperature.
+      valid: 1 where a row takes part, else 0.
+    """
+    valid = jnp.ones(left.shape[0]) if valid is None else valid
+    temperature = jnp.exp(jnp.maximum(log_temperature, MIN_LOG_TEMPERATURE))
+    logits = left @ right.T / temperature
+    pair = valid[:, None] * valid[None, :]
+    same = (label[:, None] == label[None, :]) * pair
+    logits = jnp.where(pair > 0, logits, MASKED_LOGIT)
+
+    def one_way(scores: Array, positive: Array) -> Array:
+        log_prob = jax.nn.log_softmax(scores, axis=1)
+        count = jnp.maximum(jnp.sum(positive, axis=1), 1.0)
+        per_row = -jnp.sum(positive * log_prob, axis=1) / count
+        return jnp.sum(per_row * valid) / jnp.maximum(jnp.sum(valid), 1.0)
+
+    return 0.5 * (one_way(logits, same) + one_way(logits.T, same.T))
+
+
+def triplet(
+    anchor: Float[Array, "b d"],
+    positive: Float[Array, "b d"],
+    negative: Float[Array, "b d"],
+    margin: float,
+    valid: Float[Array, " b"] | None = None,
+) -> Float[Array, ""]:
+    """Return mean max(0, margin - cos(anchor, positive) + cos(anchor, negative))."""
+    valid = jnp.ones(anchor.shape[0]) if valid is None else valid
+    gap = jnp.sum(anchor * (positive - negative), axis=-1)
+    hinge = jnp.maximum(margin - gap, 0.0)
+    return jnp.sum(hinge * valid) / jnp.maximum(jnp.sum(valid), 1.0)
+
+
+def discriminability(
+    left: Float[Array, "m d"], right: Float[Array, "n d"],
+    left_label: Int[Array, " m"], right_label: Int[Array, " n"],
+) -> dict[str, Array]:
+    """Return matched minus mismatched similarity and R@1 in each direction."""
+    similarity = left @ right.T
+    same = left_label[:, None] == right_label[None, :]
+    gap = jnp.mean(similarity, where=same) - jnp.mean(similarity, where=~same)
+    forward = right_label[jnp.argmax(similarity, axis=1)] == left_label
+    backward = left_label[jnp.argmax(similarity, axis=0)] == right_label
+    return {
+        "gap": gap,
+        "recall_at_1": jnp.mean(forward),
+        "recall_at_1_back": jnp.mean(backward),
+    }
+
+
+class _Embedded:
+    """Embeddings of one batch, each computed on first use."""
+
+    def __init__(
+        self, encoder: Encoder, params: Params, batch: AlignmentBatch
+    ) -> None:
+        self._encoder, self._params, self._batch = encoder, params, batch
+        self._done: dict[str, Array] = {}
+
+    def __call__(self, name: str) -> Array:
+        if name not in self._done:
+            kind = name if name in ("text", "image") else "audio"
+            embed = getattr(self._encoder, kind)
+            self._done[name] = embed(self._params, getattr(self._batch, name))
+        return self._done[name]
+
+
+LossFn = Callable[[_Embedded, AlignmentBatch, Array, float], Array]
+
+
+def _stage_losses() -> dict[str, LossFn]:
+    """Return the alignment losses by name: (embed, batch, temperature, margin)."""
+    return {
+        "audio_text": lambda e, b, t, m: info_nce(e("audio"), e("text"), b.label, t),
+        "audio_audio": lambda e, b, t, m: info_nce(
+            e("audio"), e("positive"), b.label, t
+        ),
+        "triplet": lambda e, b, t, m: triplet(
+            e("audio"), e("positive"), e("negative"), m
+        ),
+        "consistency": lambda e, b, t, m: 1.0
+        - jnp.mean(jnp.sum(e("audio") * e("view"), axis=-1)),
+        "audio_vision": lambda e, b, t, m: info_nce(
+            e("audio"), e("image"), b.label, t, b.has_image
+        ),
+        "vision_triplet": lambda e, b, t, m: triplet(
+            e("image"), e("audio"), e("negative"), m, b.has_image
+        ),
+    }
+
+
+def pooling_loss(
+    key: PRNGKeyArray,
+    fuse: Callable[[Array, Array, Array], Array],
+    embed: Callable[[str], Array],
+    batch: AlignmentBatch,
+    log_temperature: Float[Array, ""],
+) -> Float[Array, ""]:
+    """Pull anchors fused from random subsets of the modalities to their clips.
+
+    Embeddings are detached: the pooling learns what the encoder already knows.
+    """
+    audio, text, image, clip = (
+        jax.lax.stop_gradient(embed(name))
+        for name in ("view", "text", "image", "audio")
+    )
+    keep = jax.random.bernoulli(key, 0.7, (3, audio.shape[0], 1)).astype(audio.dtype)
+    # Text is always there, so that no anchor is empty.
+    image = image * keep[2] * batch.has_image[:, None]
+    anchor = fuse(audio * keep[0], text, image)
+    return info_nce(anchor, clip, batch.label, jax.lax.stop_gradient(log_temperature))
+
+
+def trainable_only(
+    tx: optax.GradientTransformation, parts: tuple[str, ...]
+) -> optax.GradientTransformation:
+    """Let an optimiser move the named parts of the encoder, and the pooling."""
+
+    def label(params: Params) -> Params:
+        def mark(name: str) -> str:
+            return "learn" if name in parts else "keep"
+
+        encoder = {
+            name: jax.tree.map(lambda _, n=name: mark(n), part)
+            for name, part in params["encoder"].items()
+        }
+        fusion = jax.tree.map(lambda _: "learn", params["fusion"])
+        return {"encoder": encoder, "fusion": fusion}
+
+    return optax.multi_transform({"learn": tx, "keep": optax.set_to_zero()}, label)
+
+
+def make_alignment_update(
+    encoder: Encoder,
+    fusion: Fusion,
+    stage: StageConfig,
+    tx: optax.GradientTransformation,
+) -> Callable[[TrainState, AlignmentBatch], tuple[TrainState, Metrics]]:
+    """Return the jitted step of one stage; the state is donated.
+
+    ``state.params`` is ``{"encoder": ..., "fusion": ...}`` and ``tx`` should come
+    from ``trainable_only``.
+
+    Raises:
+      ValueError: a loss the module does not have.
+    """
+    losses = _stage_losses()
+    weights: Mapping[str, float] = dict(stage.weights)
+    unknown = sorted(set(weights) - set(losses) - {"pooling"})
+    if unknown:
+        raise ValueError(
+            f"loss is {unknown[0]!r}, expected pooling or one of {sorted(losses)}"
+        )
+
+    def objective(
+        params: Params, batch: AlignmentBatch, key: PRNGKeyArray
+    ) -> tuple[Array, Metrics]:
+        embed = _Embedded(encoder, params["encoder"], batch)
+        temperature = params["encoder"]["log_temperature"]
+        fuse = partial(fusion.apply, params["fusion"])
+        total, metrics = jnp.zeros(()), {}
+        for name, weight in weights.items():
+            if name == "pooling":
+                value = pooling_loss(key, fuse, embed, batch, temperature)
+            else:
+                value = losses[name](embed, batch, temperature, stage.margin)
+            metrics[f"align/{name}"] = value
+            total = total + weight * value
+        return total, {**metrics, "align/loss": total}
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: TrainState, batch: AlignmentBatch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        (_, metrics), grads = jax.value_and_grad(objective, has_aux=True)(
+            state.params, batch, key
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics["grad/norm"] = optax.global_norm(grads)
+        return (
+            state.replace(step=state.step + 1, params=params, opt_state=opt_state),
+            metrics,
+        )
+
+    return update

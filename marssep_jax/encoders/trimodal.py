@@ -1,0 +1,182 @@
+"""A small audio-text-vision encoder in one space (ours).
+
+Stands where ImageBind stands in the paper: three trunks, three heads and one
+temperature. Every output is L2-normalised. Pure functions over one parameter
+tree whose first level names the parts that an alignment stage may train:
+``audio``, ``audio_head``, ``text``, ``text_head``, ``image``, ``image_head``,
+``log_temperature``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from marssep_jax.config import EncoderConfig, FrontendConfig
+from marssep_jax.encoders.text import PAD_ID
+from marssep_jax.features import make_frontend
+from marssep_jax.types import Params
+
+# InfoNCE divides by exp(log_temperature); 0.07 is CLIP's start.
+INITIAL_LOG_TEMPERATURE = -2.659
+# About 30 dB below the clip's level: quieter bins say nothing about its class.
+RELATIVE_FLOOR = 0.03
+NORM_EPS = 1e-6
+
+
+class Encoder(NamedTuple):
+    """Pure functions of an encoder; ``d`` is the embedding dimension.
+
+    ``audio(params, waveform [..., t])``, ``audio_from_grid(params, log_mag
+    [..., h, w])``, ``text(params, ids [..., l])`` and ``image(params, pixels
+    uint8 [..., s, s, 3])`` return unit vectors [..., d].
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    audio: Callable[[Params, Float[Array, "*b t"]], Float[Array, "*b d"]]
+    audio_from_grid: Callable[[Params, Float[Array, "*b h w"]], Float[Array, "*b d"]]
+    text: Callable[[Params, Int[Array, "*b l"]], Float[Array, "*b d"]]
+    image: Callable[[Params, UInt8[Array, "*b s s 3"]], Float[Array, "*b d"]]
+    embed_dim: int
+
+
+def normalise(value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Scale vectors to unit length; a zero vector stays (almost) zero."""
+    square = jnp.sum(value**2, axis=-1, keepdims=True)
+    return value * jax.lax.rsqrt(square + NORM_EPS**2)
+
+
+def relative_level(log_mag: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
+    """Return log(|X| / rms + floor), free of the clip's own level."""
+    count = log_mag.shape[-1] * log_mag.shape[-2]
+    power = jax.nn.logsumexp(2.0 * log_mag, axis=(-2, -1), keepdims=True)
+    level = 0.5 * (power - jnp.log(count))
+    return jnp.logaddexp(log_mag - level, jnp.log(RELATIVE_FLOOR))
+
+
+class ConvTrunk(nn.Module):
+    """Strided 3x3 convolutions with group norm."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, value: Float[Array, "b h w c"]) -> Float[Array, "b i j e"]:
+        """Halve the grid once a level."""
+        for width in self.widths:
+            value = nn.Conv(width, (3, 3), (2, 2), use_bias=False)(value)
+            value = nn.GroupNorm(num_groups=None, group_size=8)(value)
+            value = nn.silu(value)
+        return value
+
+
+class AudioTrunk(nn.Module):
+    """Convolutions on the log-frequency grid, pooled over time only.
+
+    Rows stay apart: an instrument is known by where its energy lies.
+    """
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, log_mag: Float[Array, "b h w"]) -> Float[Array, "b e"]:
+        """Return one vector a clip."""
+        value = ConvTrunk(self.widths)(relative_level(log_mag)[..., None])
+        pooled = jnp.concatenate([value.mean(axis=2), value.max(axis=2)], axis=-1)
+        return pooled.reshape(pooled.shape[0], -1)
+
+
+class TextTrunk(nn.Module):
+    """Mean of hashed byte 3-gram and 4-gram embeddings."""
+
+    buckets: int
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "b l"]) -> Float[Array, "b e"]:
+        """Return one vector a caption."""
+        table = self.param(
+            "table", nn.initializers.normal(1.0), (self.buckets, self.width)
+        )
+        total = jnp.zeros((ids.shape[0], self.width))
+        count = jnp.zeros((ids.shape[0], 1))
+        for size in (3, 4):
+            span = ids.shape[1] - size + 1
+            code = jnp.zeros((ids.shape[0], span), jnp.uint32)
+            for offset in range(size):
+                # Knuth's multiplicative hash, chained over the bytes.
+                code = (code + ids[:, offset : offset + span].astype(jnp.uint32) + 1)
+                code = code * jnp.uint32(2654435761)
+            inside = (ids[:, size - 1 :] != PAD_ID).astype(jnp.float32)
+            rows = table[(code >> 16) % self.buckets]
+            total = total + jnp.sum(rows * inside[..., None], axis=1)
+            count = count + jnp.sum(inside, axis=1, keepdims=True)
+        mean = total / jnp.maximum(count, 1.0)
+        return nn.LayerNorm()(mean)
+
+
+class ImageTrunk(nn.Module):
+    """Strided convolutions on pixels, averaged over the plane."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, pixels: UInt8[Array, "b s s 3"]) -> Float[Array, "b e"]:
+        """Return one vector a picture."""
+        value = pixels.astype(jnp.float32) / 127.5 - 1.0
+        value = ConvTrunk(self.widths)(value)
+        return jnp.concatenate([value.mean(axis=(1, 2)), value.max(axis=(1, 2))], -1)
+
+
+def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Encoder:
+    """Build the encoder for one front end.
+
+    The front end's rows and sample rate fix what the audio trunk hears; clips of
+    any length are accepted, being pooled over time.
+    """
+    frontend = make_frontend(frontend_config)
+    trunks: dict[str, nn.Module] = {
+        "audio": AudioTrunk(config.audio_widths),
+        "text": TextTrunk(config.text_buckets),
+        "image": ImageTrunk(config.image_widths),
+    }
+    head = nn.Dense(config.embed_dim, use_bias=False)
+
+    def run(name: str, params: Params, value: Array, rank: int) -> Array:
+        lead = value.shape[: value.ndim - rank]
+        flat = value.reshape(-1, *value.shape[value.ndim - rank :])
+        hidden = trunks[name].apply({"params": params[name]}, flat)
+        out = head.apply({"params": params[f"{name}_head"]}, hidden)
+        return normalise(out).reshape(*lead, config.embed_dim)
+
+    def audio_from_grid(params: Params, log_mag: Array) -> Array:
+        return run("audio", params, log_mag, 2)
+
+    def audio(params: Params, waveform: Array) -> Array:
+        return audio_from_grid(params, frontend.analyse(waveform).log_mag)
+
+    def init(key: PRNGKeyArray) -> Params:
+        size = config.image_size
+        examples = {
+            "audio": jnp.zeros((1, frontend_config.num_rows, 64)),
+            "text": jnp.ones((1, config.text_length), jnp.int32),
+            "image": jnp.zeros((1, size, size, 3), jnp.uint8),
+        }
+        params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE)}
+        for name, example in examples.items():
+            key, trunk_key, head_key = jax.random.split(key, 3)
+            hidden, variables = trunks[name].init_with_output(trunk_key, example)
+            params[name] = variables.get("params", {})
+            params[f"{name}_head"] = head.init(head_key, hidden)["params"]
+        return params
+
+    return Encoder(
+        init=jax.jit(init),
+        audio=audio,
+        audio_from_grid=audio_from_grid,
+        text=lambda params, ids: run("text", params, ids, 1),
+        image=lambda params, pixels: run("image", params, pixels, 3),
+        embed_dim=config.embed_dim,
+    )

@@ -1,0 +1,42 @@
+"""Train the held-out judge: cross-entropy on clips with interference (ours)."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from marssep_jax.encoders import Judge
+from marssep_jax.state import TrainState
+from marssep_jax.types import Metrics, Params
+
+
+def make_judge_update(
+    judge: Judge, tx: optax.GradientTransformation
+) -> Callable[
+    [TrainState, Float[Array, "b t"], Int[Array, " b"]], tuple[TrainState, Metrics]
+]:
+    """Return the jitted step ``(state, audio, label) -> (state, metrics)``."""
+
+    def objective(params: Params, audio: Array, label: Array) -> tuple[Array, Array]:
+        log_prob = judge.log_prob(params, audio)
+        picked = jnp.take_along_axis(log_prob, label[:, None], axis=1)
+        return -jnp.mean(picked), jnp.mean(jnp.argmax(log_prob, axis=1) == label)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(
+        state: TrainState, audio: Array, label: Array
+    ) -> tuple[TrainState, Metrics]:
+        (loss, accuracy), grads = jax.value_and_grad(objective, has_aux=True)(
+            state.params, audio, label
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(
+            step=state.step + 1, params=params, opt_state=opt_state
+        )
+        return state, {"judge/loss": loss, "judge/accuracy": accuracy}
+
+    return update
