@@ -66,11 +66,13 @@ class RewardContext(NamedTuple):
     """What an estimate is compared with.
 
     ``active`` is 1 where the target is in the mixture, else 0.
+    ``target_magnitude`` lets masks be scored on the grid without waveforms.
     """
 
     anchor: Float[Array, "b k d"]
     target: Float[Array, "b k t"]
     active: Float[Array, "b k"]
+    target_magnitude: Float[Array, "b k h w"] | None = None
 
 
 class Rollout(NamedTuple):
