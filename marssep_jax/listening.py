@@ -1,0 +1,55 @@
+"""What the reward's encoder hears of a sampled mask.
+
+The waveform listener is the paper's way: mask, mixture phase, inverse STFT,
+encoder. The grid listener is the shortcut: it masks the log-frequency
+magnitudes that the encoder would compute anyway, and so skips two STFTs a mask.
+It differs because a masked STFT is in general no STFT of any waveform.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from marssep_jax.features import Frontend
+from marssep_jax.reconstruct import make_reconstruct
+from marssep_jax.types import Estimate, Features, ListenFn
+
+EncodeFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
+
+
+def make_waveform_listener(
+    frontend: Frontend, encode_audio: EncodeFn, length: int | None = None
+) -> ListenFn:
+    """Build the listener that reconstructs every estimate.
+
+    Args:
+      frontend: signal front end of the mixture's features.
+      encode_audio: waveforms [..., T] -> embeddings [..., D], parameters closed
+        over.
+      length: samples T of an estimate; the front end's clip length by default.
+    """
+    reconstruct = make_reconstruct(frontend, length or frontend.config.num_samples)
+
+    def listen(mask: Float[Array, "b k g h w"], features: Features) -> Estimate:
+        waveform = reconstruct(mask, features.stft)
+        return Estimate(encode_audio(waveform), waveform)
+
+    return listen
+
+
+def make_grid_listener(frontend: Frontend, encode_grid: EncodeFn) -> ListenFn:
+    """Build the listener that masks log-frequency magnitudes directly.
+
+    Args:
+      frontend: signal front end; its floor keeps the logarithm finite.
+      encode_grid: log magnitudes [..., H, W] -> embeddings [..., D], parameters
+        closed over.
+    """
+    floor = frontend.config.log_floor
+
+    def listen(mask: Float[Array, "b k g h w"], features: Features) -> Estimate:
+        magnitude = features.grid_magnitude[:, None, None]
+        return Estimate(encode_grid(jnp.log(mask * magnitude + floor)), None)
+
+    return listen

@@ -1,0 +1,93 @@
+"""The loss of mask logits under a fixed rollout (method section 4)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from marssep_jax.objectives import Objective, Scene
+from marssep_jax.rewards import active_mean
+from marssep_jax.rollout import group_log_prob
+from marssep_jax.types import MaskPolicy, Metrics, Rollout, SurrogateFn
+
+
+class Coefficients(NamedTuple):
+    """Weights of what stands beside the surrogate."""
+
+    entropy: float
+    kl_old: float
+    kl_ref: float
+    supervised: float
+
+
+class Lesson(NamedTuple):
+    """What the inner epochs of one update hold fixed.
+
+    ``proposal_ref`` is the supervised start's proposal, None without one.
+    """
+
+    rollout: Rollout
+    proposal_ref: Float[Array, "b k h w"] | None
+    active: Float[Array, "b k"]
+    scene: Scene
+
+
+LessonLoss = Callable[[Float[Array, "b k h w"], Lesson], tuple[Array, Metrics]]
+
+
+def make_policy_loss(
+    policy: MaskPolicy,
+    surrogate: SurrogateFn,
+    coefficients: Coefficients,
+    objective: Objective | None,
+) -> LessonLoss:
+    """Build -J plus the supervised loss, as a function of mask logits.
+
+    J = surrogate + lambda_H H(pi) - lambda_KL KL(pi || pi_old)
+    - lambda_ref KL(pi || pi_ref).
+
+    Entropy and divergences are means over bins, in nats a bin. The entropy is
+    that of active targets, because a target that is absent has no reward to
+    hold it against the pull to P = 1/2; the divergences take in every target.
+
+    Args:
+      policy: distribution of masks around a proposal.
+      surrogate: per-bin log-ratios and advantages -> objective.
+      coefficients: the lambdas.
+      objective: supervised loss, or None. With weight 0 it is only reported.
+
+    Returns:
+      ``loss(logits, lesson) -> (loss, metrics)``.
+    """
+
+    def loss_fn(
+        logits: Float[Array, "b k h w"], lesson: Lesson
+    ) -> tuple[Float[Array, ""], Metrics]:
+        rollout, proposal = lesson.rollout, jax.nn.sigmoid(logits)
+        log_prob = group_log_prob(policy, proposal, rollout.mask)
+        log_ratio = log_prob - rollout.log_prob_old
+        gain, metrics = surrogate(log_ratio, rollout.advantage)
+        per_target = jnp.mean(policy.entropy(proposal), axis=(-2, -1))
+        entropy = active_mean(per_target, lesson.active)
+        kl_old = jnp.mean(policy.kl(proposal, rollout.proposal_old))
+        loss = -gain - coefficients.entropy * entropy + coefficients.kl_old * kl_old
+        metrics = metrics | {
+            "policy/objective": gain,
+            "policy/entropy": entropy,
+            "policy/kl_old": kl_old,
+            "policy/log_ratio_max": jnp.max(jnp.abs(log_ratio)),
+        }
+        if lesson.proposal_ref is not None:
+            kl_ref = jnp.mean(policy.kl(proposal, lesson.proposal_ref))
+            loss = loss + coefficients.kl_ref * kl_ref
+            metrics["policy/kl_ref"] = kl_ref
+        if objective is not None:
+            supervised, extra = objective(logits, lesson.scene)
+            if coefficients.supervised:
+                loss = loss + coefficients.supervised * supervised
+            metrics = metrics | extra
+        return loss, metrics | {"policy/loss": loss}
+
+    return loss_fn
