@@ -123,6 +123,7 @@ class UpdateConfig:
     kl_ref_coef: float = 0.0  # ours
     supervised_coef: float = 0.0  # ours
     inner_epochs: int = 1  # paper
+    old_refresh: int = 1  # paper: updates between two snapshots of the sampler
     reward: str = "cosine"  # paper; "contrastive"
     reward_on: str = "waveform"  # paper; "grid" is the shortcut
 
@@ -130,6 +131,7 @@ class UpdateConfig:
         """Check the numbers."""
         _require(self.group_size >= 1, "group_size", self.group_size, ">= 1")
         _require(self.inner_epochs >= 1, "inner_epochs", self.inner_epochs, ">= 1")
+        _require(self.old_refresh >= 1, "old_refresh", self.old_refresh, ">= 1")
         _require(0 < self.clip_eps < 1, "clip_eps", self.clip_eps, "in (0, 1)")
 
 

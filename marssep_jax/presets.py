@@ -1,0 +1,41 @@
+"""Named settings of the policy update (method section 7).
+
+``PAPER`` is what the paper's numbers amount to: one sample a target, a moving
+average of the reward as baseline, one gradient step per sample. At that one step
+the ratio is 1 and the KL to the sampler 0, so neither clip nor KL ever acts: it
+is REINFORCE with an entropy bonus. In ``TRUST_REGION`` they do act: a group of
+samples, several steps per group, and a leash to the supervised start.
+``policy/clip_fraction`` tells the two apart in a running experiment.
+"""
+
+from marssep_jax.config import UpdateConfig
+
+PAPER = UpdateConfig(
+    group_size=1,
+    ratio_level="bin",
+    advantage="moving_average",
+    baseline_decay=0.92,
+    clip_eps=0.2,
+    entropy_coef=0.1,
+    kl_old_coef=0.01,
+    inner_epochs=1,
+    old_refresh=1,
+    reward="cosine",
+    reward_on="waveform",
+)
+
+TRUST_REGION = UpdateConfig(
+    group_size=6,
+    ratio_level="bin",
+    advantage="group",
+    clip_eps=0.2,
+    entropy_coef=0.0,
+    kl_old_coef=0.01,
+    kl_ref_coef=0.1,
+    inner_epochs=4,
+    old_refresh=1,
+    reward="cosine",
+    reward_on="waveform",
+)
+
+PRESETS = {"paper": PAPER, "trust_region": TRUST_REGION}
