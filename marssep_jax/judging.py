@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,17 @@ from marssep_jax.state import TrainState
 from marssep_jax.types import Metrics, Params
 
 
+class ClipBatch(NamedTuple):
+    """Clips and their classes."""
+
+    audio: Float[Array, "b t"]
+    label: Int[Array, " b"]
+
+
 def make_judge_update(
     judge: Judge, tx: optax.GradientTransformation
-) -> Callable[
-    [TrainState, Float[Array, "b t"], Int[Array, " b"]], tuple[TrainState, Metrics]
-]:
-    """Return the jitted step ``(state, audio, label) -> (state, metrics)``."""
+) -> Callable[[TrainState, ClipBatch], tuple[TrainState, Metrics]]:
+    """Return the jitted step of the judge's training; the state is donated."""
 
     def objective(params: Params, audio: Array, label: Array) -> tuple[Array, Array]:
         log_prob = judge.log_prob(params, audio)
@@ -26,11 +32,9 @@ def make_judge_update(
         return -jnp.mean(picked), jnp.mean(jnp.argmax(log_prob, axis=1) == label)
 
     @partial(jax.jit, donate_argnums=0)
-    def update(
-        state: TrainState, audio: Array, label: Array
-    ) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batch: ClipBatch) -> tuple[TrainState, Metrics]:
         (loss, accuracy), grads = jax.value_and_grad(objective, has_aux=True)(
-            state.params, audio, label
+            state.params, batch.audio, batch.label
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
