@@ -57,8 +57,8 @@ def stft(
 ) -> Complex[Array, "*b f n"]:
     """Transform to centred frames: zero padding, periodic Hann, no scaling.
 
-    Frames are concatenated from hop-sized blocks rather than gathered, which
-    XLA turns into plain copies, forwards and backwards.
+    Frames are stacked from windowed hop-sized blocks rather than gathered: as fast
+    forwards, and twice as fast backwards, where a gather becomes a scatter.
 
     Args:
       waveform: samples ``[..., T]``, floating.
@@ -80,10 +80,13 @@ def stft(
     batch = [(0, 0)] * (waveform.ndim - 1)
     padded = jnp.pad(waveform, [*batch, (n_fft // 2, room)])[..., :total]
     block = padded.reshape(*waveform.shape[:-1], -1, hop)
-    frame = jnp.concatenate(
-        [block[..., r : r + num_frames, :] for r in range(blocks)], axis=-1
-    )[..., :n_fft]
-    spectrum = jnp.fft.rfft(frame * _along_last(_hann(n_fft), frame))
+    window = np.pad(_hann(n_fft), (0, blocks * hop - n_fft)).reshape(blocks, hop)
+    part = [
+        block[..., r : r + num_frames, :] * _along_last(window[r], block)
+        for r in range(blocks)
+    ]
+    frame = jnp.stack(part, axis=-2).reshape(*block.shape[:-2], num_frames, -1)
+    spectrum = jnp.fft.rfft(frame[..., :n_fft])
     return jnp.swapaxes(spectrum, -1, -2)
 
 

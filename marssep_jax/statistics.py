@@ -1,0 +1,99 @@
+"""Bootstrap confidence intervals of means, plain and paired (NumPy, seeded)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_RESAMPLES = 10_000
+"""Moves an end of a 95 % interval by about 2 % of its width from seed to seed."""
+
+BLOCK = 1 << 20
+"""Draws made at once: bounds memory whatever the number of values."""
+
+Values = Sequence[float] | np.ndarray
+
+
+class Interval(NamedTuple):
+    """Ends of a confidence interval."""
+
+    low: float
+    high: float
+
+
+def _checked(name: str, values: Values) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"{name} has shape {array.shape}, expected one axis with values"
+        )
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"{name}[{bad}] is {array[bad]}, expected finite values")
+    return array
+
+
+def bootstrap_ci(
+    values: Values,
+    seed: int,
+    *,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Return the percentile bootstrap interval of the mean.
+
+    Args:
+      values: one number per independent item.
+      seed: same seed, same interval, on every machine.
+      level: confidence, in (0, 1).
+      num_resamples: resampled means.
+
+    Returns:
+      Both ends; a single value is its own interval.
+
+    Raises:
+      ValueError: no values, values that are not finite, or a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, expected a number in (0, 1)")
+    array = _checked("values", values)
+    rng = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    step = max(1, BLOCK // array.size)
+    for start in range(0, num_resamples, step):
+        stop = min(start + step, num_resamples)
+        index = rng.integers(0, array.size, (stop - start, array.size))
+        means[start:stop] = array[index].mean(axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def paired_bootstrap_ci(
+    a: Values,
+    b: Values,
+    seed: int,
+    *,
+    level: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Interval:
+    """Return the bootstrap interval of mean(a - b) over the same items.
+
+    Args:
+      a: one number per item, under the first condition.
+      b: the same items in the same order, under the second.
+      seed: same seed, same interval, on every machine.
+      level: confidence, in (0, 1).
+      num_resamples: resampled means.
+
+    Returns:
+      Both ends; above zero, ``a`` is the greater beyond the spread of the items.
+
+    Raises:
+      ValueError: as `bootstrap_ci`, or lengths that differ.
+    """
+    first, second = _checked("a", a), _checked("b", b)
+    if first.size != second.size:
+        raise ValueError(f"b has {second.size} values, expected {first.size} as in a")
+    difference = first - second
+    return bootstrap_ci(difference, seed, level=level, num_resamples=num_resamples)
