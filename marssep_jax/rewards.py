@@ -126,8 +126,12 @@ def weighted_sum(terms: Mapping[str, tuple[float, RewardFn]]) -> RewardFn:
 def active_mean(
     value: Float[Array, "b k"], active: Float[Array, "b k"]
 ) -> Float[Array, ""]:
-    """Average over the targets that are in their mixture; 0 if none is."""
-    return jnp.sum(value * active) / jnp.maximum(jnp.sum(active), 1.0)
+    """Average over the targets that are in their mixture; 0 if none is.
+
+    What stands at the others does not matter, NaN included.
+    """
+    kept = jnp.where(active > 0, value, 0.0)
+    return jnp.sum(kept) / jnp.maximum(jnp.sum(active > 0), 1)
 
 
 def group_correlation(

@@ -154,7 +154,8 @@ def make_rollout(
         score = jax.lax.stop_gradient(reward(estimate, context))
         gain, advantage_state = advantage.apply(score, context.active, advantage_state)
         # Whatever the normalisation did: an absent target teaches nothing here.
-        gain = jax.lax.stop_gradient(gain * context.active[:, :, None])
+        present = context.active[:, :, None] > 0
+        gain = jax.lax.stop_gradient(jnp.where(present, gain, 0.0))
         drawn = Rollout(
             mask=mask,
             log_prob_old=group_log_prob(policy, proposal_old, mask),

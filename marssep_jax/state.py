@@ -1,5 +1,6 @@
 """What training carries from step to step: arrays only, so one checkpoint layout."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -78,9 +79,9 @@ def create_state(
 
 def snapshot(state: TrainState) -> TrainState:
     """Return the state with the old policy refreshed to the current one."""
-    return state.replace(old_params=_copy(state.params))
+    return dataclasses.replace(state, old_params=_copy(state.params))
 
 
 def with_reference(state: TrainState) -> TrainState:
     """Return the state with the current policy kept as the supervised start."""
-    return state.replace(ref_params=_copy(state.params))
+    return dataclasses.replace(state, ref_params=_copy(state.params))

@@ -5,6 +5,7 @@ function. The separator always runs with ``train=False``: statistics that moved
 between sampling and update would make the first ratio differ from 1.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -77,7 +78,7 @@ def _refresh(state: TrainState, period: int) -> TrainState:
     old = jax.tree.map(
         lambda new, old: jnp.where(due, new, old), state.params, state.old_params
     )
-    return state.replace(old_params=old)
+    return dataclasses.replace(state, old_params=old)
 
 
 def _descend(
@@ -108,7 +109,7 @@ def _run_epochs(
     Metrics are those of the last step, where the policy has moved furthest.
     ``policy/log_ratio_start`` is the largest |log ratio| at the first one.
     """
-    descend = partial(_descend, tx, partial(loss, lesson=lesson))
+    descend = partial(_descend, tx, partial(loss, lesson))
     carry, metrics = descend(carry, *first_pass)
     start = metrics["policy/log_ratio_max"]
 
@@ -201,7 +202,8 @@ def _step(
         first_pass,
         recipe.inner_epochs,
     )
-    state = state.replace(
+    state = dataclasses.replace(
+        state,
         step=state.step + 1,
         params=params,
         opt_state=opt_state,

@@ -34,7 +34,7 @@ class Lesson(NamedTuple):
     scene: Scene
 
 
-LessonLoss = Callable[[Float[Array, "b k h w"], Lesson], tuple[Array, Metrics]]
+LessonLoss = Callable[[Lesson, Float[Array, "b k h w"]], tuple[Array, Metrics]]
 
 
 def make_policy_loss(
@@ -59,11 +59,11 @@ def make_policy_loss(
       objective: supervised loss, or None. With weight 0 it is only reported.
 
     Returns:
-      ``loss(logits, lesson) -> (loss, metrics)``.
+      ``loss(lesson, logits) -> (loss, metrics)``.
     """
 
     def loss_fn(
-        logits: Float[Array, "b k h w"], lesson: Lesson
+        lesson: Lesson, logits: Float[Array, "b k h w"]
     ) -> tuple[Float[Array, ""], Metrics]:
         rollout, proposal = lesson.rollout, jax.nn.sigmoid(logits)
         log_prob = group_log_prob(policy, proposal, rollout.mask)

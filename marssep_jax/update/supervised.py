@@ -1,5 +1,7 @@
 """The supervised step: separator against mask targets."""
 
+import dataclasses
+
 import jax
 import optax
 from jaxtyping import Array, Float
@@ -49,7 +51,8 @@ def make_supervised_update(
         params, opt_state, norms = apply_gradients(
             tx, state.params, state.opt_state, grads
         )
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             model_state=model_state,

@@ -114,6 +114,9 @@ def test_active_mean_counts_only_active():
     value = jnp.array([[2.0, 100.0], [4.0, 6.0]])
     assert active_mean(value, jnp.array([[1.0, 0.0], [1.0, 1.0]])) == 4.0
     assert active_mean(value, jnp.zeros((2, 2))) == 0.0
+    assert (
+        active_mean(value.at[0, 1].set(jnp.nan), jnp.array([[1.0, 0], [1, 1]])) == 4.0
+    )
 
 
 def test_group_correlation_against_numpy():

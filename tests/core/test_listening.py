@@ -1,0 +1,113 @@
+"""Listeners: what a mask lets through, and how far the shortcut is off."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from marssep_jax.listening import make_grid_listener, make_waveform_listener
+from marssep_jax.policy import beta_policy
+from marssep_jax.rewards import cosine_reward
+from marssep_jax.rollout import listener_agreement
+from marssep_jax.types import RewardContext
+
+OPEN = np.ones((4, 2, 3, 32, 16), np.float32)
+
+
+@pytest.fixture(scope="module")
+def listen(world):
+    return jax.jit(world.listen)
+
+
+@pytest.fixture(scope="module")
+def listen_grid(world):
+    return jax.jit(make_grid_listener(world.frontend, world.encode_grid))
+
+
+def test_open_mask_passes_the_mixture(world, batch, scene, listen):
+    heard = listen(OPEN, scene.features)
+    mixture = np.broadcast_to(batch.target.sum(1)[:, None, None], (4, 2, 3, 1_023))
+    # float32 STFT and its inverse on samples below 1.
+    np.testing.assert_allclose(heard.waveform, mixture, atol=1e-5)
+    expected = jax.jit(world.encode)(mixture)
+    np.testing.assert_allclose(heard.embedding, expected, atol=1e-4)
+
+
+def test_each_mask_is_heard_by_itself(scene, listen):
+    mask = np.random.default_rng(0).uniform(size=OPEN.shape).astype(np.float32)
+    whole = listen(mask, scene.features).waveform
+    other = mask.copy()
+    other[2, 1, 1] = 0.0
+    changed = np.asarray(listen(other, scene.features).waveform != whole).any(axis=-1)
+    assert changed[2, 1, 1]
+    assert changed.sum() == 1
+
+
+def test_ratio_mask_keeps_its_tone(batch, scene, listen):
+    total = scene.target_magnitude.sum(1, keepdims=True)
+    share = (scene.target_magnitude / total)[:, :, None]
+    heard = listen(share, scene.features).waveform[:, :, 0]
+    error = jnp.sum((heard - batch.target) ** 2, -1) / jnp.sum(batch.target**2, -1)
+    # Tones 1 kHz apart, far above the window's 60 Hz lobes: -15 dB at the least.
+    assert float(error.max()) < 10**-1.5
+
+
+def test_length_is_a_choice(world, scene):
+    listen = make_waveform_listener(world.frontend, world.encode, length=700)
+    shape = jax.eval_shape(listen, OPEN, scene.features).waveform.shape
+    assert shape == (4, 2, 3, 700)
+
+
+def test_grid_listener_hears_the_mixture_through_an_open_mask(
+    world, batch, scene, listen_grid
+):
+    heard = listen_grid(OPEN, scene.features)
+    direct = jax.jit(world.encode)(batch.target.sum(1))
+    assert heard.waveform is None
+    np.testing.assert_allclose(heard.embedding[:, 1, 2], direct, atol=1e-4)
+
+
+def test_shut_mask_is_finite_on_the_grid(scene, listen_grid):
+    heard = listen_grid(np.zeros_like(OPEN), scene.features)
+    assert bool(jnp.all(jnp.isfinite(heard.embedding)))
+
+
+@pytest.fixture(scope="module")
+def groups():
+    """Groups of eight masks, each drawn around rows tilted in another way."""
+    tilt = jax.random.normal(jax.random.key(3), (4, 2, 8, 32, 1))
+    proposal = jnp.broadcast_to(jax.nn.sigmoid(2 * tilt), (4, 2, 8, 32, 16))
+    return jax.jit(beta_policy().sample)(jax.random.key(4), proposal)
+
+
+def agreement(world, batch, first, second):
+    target = batch.target
+    context = RewardContext(world.anchor(batch), target, jnp.ones(target.shape[:2]))
+    compare = jax.jit(listener_agreement(first, second, cosine_reward()))
+    return lambda mask, scene: compare(mask, scene.features, context)
+
+
+def test_shortcut_ranks_masks_like_the_waveform(world, batch, scene, groups):
+    listen_grid = make_grid_listener(world.frontend, world.encode_grid)
+    compare = agreement(world, batch, world.listen, listen_grid)
+    # Masks this rough make the STFT most inconsistent, and still: 0.95 or more.
+    assert float(compare(groups, scene)["listening/corr"]) > 0.9
+
+
+def test_agreement_is_lost_when_masks_are_swapped(world, batch, scene, groups):
+    listen_grid = make_grid_listener(world.frontend, world.encode_grid)
+
+    def rolled(mask, features):
+        return listen_grid(jnp.roll(mask, 1, axis=2), features)
+
+    compare = agreement(world, batch, world.listen, rolled)
+    assert abs(float(compare(groups, scene)["listening/corr"])) < 0.5
+
+
+def test_identical_listeners_agree_fully(world, batch, scene, groups):
+    metrics = agreement(world, batch, world.listen, world.listen)(groups, scene)
+    np.testing.assert_allclose(metrics["listening/corr"], 1.0, atol=1e-4)
+    assert metrics["listening/abs_difference"] == 0.0
+    np.testing.assert_allclose(
+        metrics["listening/first_mean"], metrics["listening/second_mean"], rtol=1e-6
+    )
