@@ -1,10 +1,10 @@
 """BSS-eval: how much of an estimate is target, interference and artefact.
 
 Each estimate is split by least-squares projections on 512 delays of the targets:
-P_s on those of its own target, P on those of all of them. Both solve Toeplitz
-normal equations made from FFT correlations, by Cholesky with a tiny relative ridge,
-and refine the filters against the residual of the signals themselves, which takes
-the ridge back out. Nothing is averaged or permuted.
+P_s on those of its own target, P on those of all of them. Toeplitz normal equations
+made from FFT correlations are factored by Cholesky under a tiny relative ridge; the
+factor then only preconditions conjugate gradients on the signals themselves, which
+takes the ridge back out and keeps float32 honest on nearly singular targets.
 """
 
 from functools import partial
@@ -23,8 +23,9 @@ DB_LIMIT = 200.0
 RIDGE_EPS = 4.0
 """First ridge, in machine epsilons of the diagonal; tenfold until Cholesky holds."""
 
-NUM_REFINEMENTS = 2
-"""Residual corrections: after two, ordinary float32 signals are good to 1e-4 dB."""
+NUM_STEPS = 4
+"""Conjugate-gradient steps: after four, float32 is good to 2e-3 dB even where a
+target has bands 80 dB below its peak, or two targets differ by -60 dB."""
 
 
 class BssEval(NamedTuple):
@@ -54,6 +55,10 @@ def _ratio_db(signal: Array, noise: Array) -> Array:
     tiny = jnp.finfo(signal.dtype).tiny
     ratio = jnp.log10(jnp.maximum(signal, tiny)) - jnp.log10(jnp.maximum(noise, tiny))
     return jnp.clip(10 * ratio, -DB_LIMIT, DB_LIMIT)
+
+
+def _safe_ratio(part: Array, whole: Array) -> Array:
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 
 def _normalised(waveform: Float[Array, "s t"]) -> Float[Array, "s t"]:
@@ -95,21 +100,35 @@ def _projector(spectrum: Complex[Array, "s m"], size: int, num_taps: int) -> _Pr
 def _project(
     projector: _Projector, signal: Complex[Array, "e m"], size: int, num_taps: int
 ) -> Complex[Array, "e m"]:
-    """Return the spectrum of each signal's projection."""
+    """Return the spectrum of each signal's projection.
+
+    Preconditioned conjugate gradients on the least-squares problem itself (CGLS),
+    from zero filters.
+    """
     spectrum, factor = projector
     num, num_signals = spectrum.shape[0], signal.shape[0]
 
-    def solve(residual: Complex[Array, "e m"]) -> Complex[Array, "e m"]:
+    def correlate(residual: Array) -> tuple[Array, Array]:
         cross = jnp.conj(spectrum)[None] * residual[:, None]
-        right = jnp.fft.irfft(cross, size)[..., :num_taps]
-        taps = cho_solve((factor, True), right.reshape(num_signals, -1).T).T
+        gradient = jnp.fft.irfft(cross, size)[..., :num_taps].reshape(num_signals, -1)
+        step = cho_solve((factor, True), gradient.T).T
+        return step, jnp.sum(gradient * step, axis=-1, keepdims=True)
+
+    def apply(taps: Array) -> Array:
         taps = taps.reshape(num_signals, num, num_taps)
         return jnp.sum(spectrum[None] * jnp.fft.rfft(taps, size), axis=1)
 
-    projection = solve(signal)
-    for _ in range(NUM_REFINEMENTS):
-        projection = projection + solve(signal - projection)
-    return projection
+    residual = signal
+    direction, slope = correlate(residual)
+    for step in range(NUM_STEPS):
+        change = apply(direction)
+        gain = _safe_ratio(slope, _energy(change, size)[..., None])
+        residual = residual - gain * change
+        if step + 1 < NUM_STEPS:
+            descent, next_slope = correlate(residual)
+            direction = descent + _safe_ratio(next_slope, slope) * direction
+            slope = next_slope
+    return signal - residual
 
 
 def _evaluate_one(
