@@ -75,7 +75,7 @@ class AudioWriter:
         self._num_written = 0
         container, subtype = output_subtype(path, subtype)
         size = num_samples * num_channels * KEPT_SUBTYPES[container][subtype]
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "samplerate": rate_hz,
             "channels": num_channels,
             "subtype": subtype,

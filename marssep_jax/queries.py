@@ -212,13 +212,17 @@ def embed_item(embedder: Embedder, params: Params, item: QueryItem) -> Array:
     if item.modality == "text":
         if not isinstance(item.value, str) or not item.value.strip():
             raise ValueError(f"{label} is {item.value!r}, expected some words")
-        return encoder.text(params, tokenise([item.value], config.text_length))[0]
+        ids = jnp.asarray(tokenise([item.value], config.text_length))
+        row = encoder.text(params, ids)[0]
+        if not jnp.any(row):  # shorter than the n-grams the encoder reads
+            raise ValueError(f"{label} is {item.value!r}, expected a longer word")
+        return row
     if item.modality == "image":
         if isinstance(item.value, (str, os.PathLike)):
             pixels = load_image(item.value, config.image_size, label)
         else:
             pixels = fit_image(np.asarray(item.value), config.image_size, label)
-        return encoder.image(params, pixels[None])[0]
+        return encoder.image(params, jnp.asarray(pixels)[None])[0]
     windows = _audio_windows(item.value, frontend, label)
     rows = jnp.concatenate([encoder.audio(params, row[None]) for row in windows])
     return compose(rows, jnp.ones(rows.shape[0]))

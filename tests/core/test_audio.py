@@ -113,7 +113,7 @@ def test_first_bad_sample_is_named(tmp_path, bad):
     waveform = noise(2).T.copy()
     waveform[3_210, 1] = bad
     soundfile.write(tmp_path / "a.wav", waveform, RATE, subtype="FLOAT")
-    with pytest.raises(ValueError, match="sample 3210 of channel 1 is (nan|inf)"):
+    with pytest.raises(ValueError, match=r"sample 3210 of channel 1 is (nan|inf)"):
         read_audio(tmp_path / "a.wav")
 
 

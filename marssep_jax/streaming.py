@@ -1,0 +1,176 @@
+"""Separate a recording as it arrives, in constant memory.
+
+The recording is cut into windows of fixed length; each window's mono mix is
+resampled to the model's rate and gives one mask, which is applied to every
+channel at the recording's own rate, so that the channels stay in phase. Windows
+are cross-faded. Memory is bounded by a few windows, and there is one compilation
+for the network and two small ones for each sample rate, whatever the lengths.
+Nothing is normalised: target and residual add up to the mixture.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from marssep_jax.audio import RATE_RANGE_HZ, resample
+from marssep_jax.bundle import ModelBundle
+from marssep_jax.config import FrontendConfig, SeparatorConfig, from_dict
+from marssep_jax.features import make_frontend
+from marssep_jax.models import make_separator
+from marssep_jax.queries import Query
+from marssep_jax.transfer import WindowPlan, make_transfer
+from marssep_jax.types import Params
+from marssep_jax.windows import Window, cut_windows, fill_mirrored, join
+
+# ours: on a CPU a batch of windows takes as long as its windows one by one.
+ACCELERATOR_WINDOW_BATCH = 8
+
+MaskFn = Callable[
+    [Params, Params, Float[Array, "b t"], Float[Array, " d"]], Float[Array, "b h w"]
+]
+
+
+class Separation(NamedTuple):
+    """What a query found.
+
+    ``target`` and ``residual`` have the mixture's shape and rate and add up to
+    it; ``mask`` is the proposal P on the model's log-frequency grid.
+    """
+
+    target: Float[np.ndarray, "*c t"]
+    residual: Float[np.ndarray, "*c t"]
+    mask: Float[np.ndarray, "h w"]
+
+
+@functools.lru_cache(maxsize=8)
+def make_mask_fn(frontend_config: FrontendConfig, config: SeparatorConfig) -> MaskFn:
+    """Build the jitted map from windows to the deterministic mask, the mode P."""
+    frontend = make_frontend(frontend_config)
+    network = make_separator(config)
+
+    def mask_fn(
+        params: Params,
+        model_state: Params,
+        mono: Float[Array, "b t"],
+        query: Float[Array, " d"],
+    ) -> Float[Array, "b h w"]:
+        log_mag = frontend.analyse(mono).log_mag
+        queries = jnp.broadcast_to(query, (mono.shape[0], 1, query.shape[0]))
+        logits, _ = network.apply(params, model_state, log_mag, queries)
+        return jax.nn.sigmoid(logits[:, 0])
+
+    return jax.jit(mask_fn)
+
+
+def frontend_config(bundle: ModelBundle) -> FrontendConfig:
+    """Return the front end that a bundle was trained with."""
+    return from_dict(FrontendConfig, bundle.config["frontend"])
+
+
+def stream(
+    bundle: ModelBundle,
+    blocks: Iterable[Float[np.ndarray, "c t"]],
+    rate_hz: int,
+    query: Query,
+    *,
+    window_batch: int | None = None,
+) -> Iterator[Separation]:
+    """Separate a recording that arrives in blocks, in constant memory.
+
+    Args:
+      bundle: the model.
+      blocks: samples ``[channels, any]`` in order.
+      rate_hz: their rate.
+      query: what to separate.
+      window_batch: windows a step; default 1 on a CPU, else 8.
+
+    Yields:
+      Consecutive parts; their targets, residuals and masks are to be
+      concatenated along the last axis.
+
+    Raises:
+      ValueError: a sample rate out of range.
+    """
+    _require_rate(rate_hz)
+    config = frontend_config(bundle)
+    plan = make_transfer(config, rate_hz).plan
+    if window_batch is None:
+        on_cpu = jax.default_backend() == "cpu"
+        window_batch = 1 if on_cpu else ACCELERATOR_WINDOW_BATCH
+    target_tail = mask_tail = None
+    windows = cut_windows(blocks, plan.length, plan.stride)
+    for group in _grouped(windows, window_batch):
+        masks, targets = _separate_group(bundle, group, plan, query, window_batch)
+        for window, mask, target in zip(group, masks, targets, strict=False):
+            columns = _num_columns(window.num_valid, config, plan)
+            ready, target_tail = join(
+                target_tail, target[:, : window.num_valid], plan.overlap, window.is_last
+            )
+            mask_ready, mask_tail = join(
+                mask_tail, mask[:, :columns], plan.overlap_frames, window.is_last
+            )
+            mixture = window.samples[:, : ready.shape[1]]
+            yield Separation(ready, mixture - ready, mask_ready)
+
+
+def _num_columns(num_valid: int, config: FrontendConfig, plan: WindowPlan) -> int:
+    """Return the mask's columns that lie on valid samples."""
+    at_model_rate = round(num_valid * config.sample_rate_hz / plan.rate_hz)
+    return max(1 + at_model_rate // config.hop, plan.overlap_frames)
+
+
+def _grouped(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
+    group: list[Window] = []
+    for window in windows:
+        group.append(window)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _separate_group(
+    bundle: ModelBundle,
+    group: Sequence[Window],
+    plan: WindowPlan,
+    query: Query,
+    window_batch: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks [b, h, w] and targets [b, c, t] of windows, b fixed."""
+    config = frontend_config(bundle)
+    separator_config = from_dict(SeparatorConfig, bundle.config["separator"])
+    transfer = make_transfer(config, plan.rate_hz)
+    empty = np.zeros_like(group[0].samples)
+    samples = np.stack(
+        [w.samples for w in group] + [empty] * (window_batch - len(group))
+    )
+    mono = samples.mean(axis=1)
+    for row, window in enumerate(group):
+        mono[row] = fill_mirrored(mono[row], window.num_valid)
+    heard = resample(mono, plan.rate_hz, config.sample_rate_hz, config.num_samples)
+    mask = make_mask_fn(config, separator_config)(
+        bundle.separator_params, bundle.model_state, jnp.asarray(heard), query.embedding
+    )
+    if query.complement:
+        mask = 1.0 - mask
+    gain = transfer.spread(mask)
+    # Channel by channel: one compilation whatever their number, and less memory.
+    targets = [
+        np.asarray(transfer.apply(gain, jnp.asarray(samples[:, c])))
+        for c in range(samples.shape[1])
+    ]
+    return np.asarray(mask), np.stack(targets, axis=1)
+
+
+def _require_rate(rate_hz: int) -> None:
+    low, high = RATE_RANGE_HZ
+    if not low <= rate_hz <= high or int(rate_hz) != rate_hz:
+        raise ValueError(
+            f"rate is {rate_hz}, expected a whole number from {low} to {high} Hz"
+        )
