@@ -1,0 +1,172 @@
+"""What the ``marssep`` program's commands accept, and the checks of it.
+
+argparse rather than absl: several inputs, options that repeat in an order that
+matters, and one-line errors with exit status 1. Nothing heavy is imported, so
+``--help`` and typing errors answer at once.
+"""
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+DEFAULT_CHECKPOINT = "runs/quickstart/checkpoint"
+SEPARATE_EXAMPLE = """example:
+  marssep separate song.wav --output out --text "electric guitar" --residual
+  marssep separate recordings/ --output out --audio violin.wav --remove-text flute
+"""
+INSPECT_EXAMPLE = """example:
+  marssep inspect runs/quickstart/checkpoint
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that leaves the error's form and exit status to `main`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message.removeprefix("argument "))
+
+
+class _Append(argparse.Action):
+    """Collect query options in one list, in the order they were typed."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        modality = str(option_string).rpartition("-")[2]
+        row = (modality, values, str(option_string))
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), row])
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = [math.nan]
+    if not all(math.isfinite(w) and w > 0 for w in weights):
+        raise argparse.ArgumentTypeError(
+            f"is {text!r}, expected numbers above 0 with commas between"
+        )
+    return weights
+
+
+def separate_parser() -> _Parser:
+    """Return the parser of ``marssep separate``."""
+    parser = _Parser(
+        prog="marssep separate",
+        description="Get one sound out of recordings. Rate, channels, length and "
+        "loudness stay as they are.",
+        epilog=SEPARATE_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="files, folders, - for stdin")
+    add("--output", required=True, metavar="DIR", help="folder for NAME_target.wav")
+    for group, verb in (("", "separate"), ("remove-", "remove")):
+        dest = "remove" if group else "queries"
+        for modality, what in (
+            ("text", "what words say"),
+            ("audio", "what sounds like a clip"),
+            ("image", "what a picture shows"),
+        ):
+            add(
+                f"--{group}{modality}",
+                action=_Append,
+                dest=dest,
+                metavar=modality.upper(),
+                help=f"{verb} {what}; may be repeated",
+            )
+    add("--weights", type=_weights, metavar="W,W,...", help="one for each query")
+    add("--residual", action="store_true", help="also write what is left")
+    add("--format", choices=("wav", "flac"), default="wav", help="of the output")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+    add("--checkpoint", metavar="DIR", help=f"default {DEFAULT_CHECKPOINT}")
+    add("--json", metavar="PATH", help="write a report")
+    return parser
+
+
+def inspect_parser() -> _Parser:
+    """Return the parser of ``marssep inspect``."""
+    parser = _Parser(
+        prog="marssep inspect",
+        description="Show what a checkpoint is.",
+        epilog=INSPECT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder")
+    parser.add_argument("--json", metavar="PATH", help="write the same as JSON")
+    return parser
+
+
+def parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command's arguments, inputs and options in any order.
+
+    Raises:
+      ValueError: something missing, unknown or malformed.
+    """
+    options, unknown = parser.parse_known_intermixed_args(list(argv))
+    if unknown:
+        known = [name for a in parser._actions for name in a.option_strings]
+        raise ValueError(
+            f"{unknown[0]}: unknown option, expected one of "
+            + ", ".join(name for name in known if name.startswith("--"))
+        )
+    return options
+
+
+def check_separate(options: argparse.Namespace) -> None:
+    """Check what can be checked before anything heavy is imported.
+
+    Raises:
+      ValueError: an empty query, none at all, or weights that do not fit.
+    """
+    for _, value, label in [*(options.queries or []), *(options.remove or [])]:
+        if not value.strip():
+            raise ValueError(f"{label} is {value!r}, expected some words or a file")
+    num_queries = len(options.queries or [])
+    if not num_queries and not options.remove:
+        raise ValueError(
+            "query is missing, expected at least one of --text, --audio, --image, "
+            "--remove-text, --remove-audio, --remove-image"
+        )
+    if options.weights and len(options.weights) != num_queries:
+        raise ValueError(
+            f"--weights has {len(options.weights)} numbers, expected one for each of "
+            f"{num_queries} queries"
+        )
+    if not options.output:
+        raise ValueError("--output is '', expected a folder")
+    check_json(options.json)
+
+
+def check_json(path: str | None) -> None:
+    """Make sure that a report can be written, before the work it reports.
+
+    Raises:
+      ValueError: a folder, or a file in a folder that does not exist.
+    """
+    if path is None:
+        return
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"--json is {path!r}, expected a file in an existing folder")
+
+
+def checkpoint_or_default(path: str | None) -> str:
+    """Return the checkpoint asked for, or the quickstart's.
+
+    Raises:
+      ValueError: neither is there.
+    """
+    if path is None and not os.path.exists(DEFAULT_CHECKPOINT):
+        raise ValueError(
+            f"--checkpoint is missing and {DEFAULT_CHECKPOINT} does not exist, "
+            "expected the folder of a trained model"
+        )
+    return DEFAULT_CHECKPOINT if path is None else path
