@@ -105,6 +105,9 @@ def istft(
 ) -> Float[Array, "*b t"]:
     """Invert `stft`: windowed overlap-add over the sum of squared windows.
 
+    Exact to rounding for hops up to a quarter of the window. With longer ones the
+    samples after the last frame's centre may lie under a vanishing window.
+
     Args:
       stft: centred frames ``[..., F, N]``.
       length: samples to return; what no frame reaches is zero.

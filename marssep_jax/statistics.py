@@ -52,10 +52,12 @@ def bootstrap_ci(
       Both ends; a single value is its own interval.
 
     Raises:
-      ValueError: no values, values that are not finite, or a level outside (0, 1).
+      ValueError: no values, values that are not finite, or options out of range.
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, expected a number in (0, 1)")
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples is {num_resamples}, expected >= 1")
     array = _checked("values", values)
     rng = np.random.default_rng(seed)
     means = np.empty(num_resamples)
