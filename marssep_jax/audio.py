@@ -6,9 +6,10 @@ are float32 ``[channels, t]`` in [-1, 1]; nothing is ever normalised or clipped 
 the way in.
 """
 
+import io
 import os
 from collections.abc import Iterator
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -55,7 +56,7 @@ class AudioReader:
 
     def blocks(
         self, num_samples: int = BLOCK_SAMPLES
-    ) -> Iterator[Float[np.ndarray, "c t"]]:
+    ) -> Iterator[Float[np.ndarray, "c _"]]:
         """Yield blocks ``[channels, t]`` of at most ``num_samples``.
 
         Raises:
@@ -89,7 +90,7 @@ def _require_finite(rows: np.ndarray, start: int, label: str) -> None:
 
 
 def open_audio(
-    path: str | os.PathLike[str] | IO[bytes], name: str = "path"
+    path: str | os.PathLike[str] | io.BufferedIOBase, name: str = "path"
 ) -> AudioReader:
     """Open a recording for reading.
 
@@ -134,7 +135,7 @@ def _shown(path: object) -> str:
 
 
 def read_audio(
-    path: str | os.PathLike[str] | IO[bytes], name: str = "path"
+    path: str | os.PathLike[str] | io.BufferedIOBase, name: str = "path"
 ) -> tuple[Float[np.ndarray, "c t"], int]:
     """Read a whole recording.
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -169,7 +169,7 @@ def run_job(
     }
 
 
-def _opened(source: str) -> str | IO[bytes]:
+def _opened(source: str) -> str | io.BytesIO:
     if source != STANDARD_INPUT:
         return source
     data = io.BytesIO(sys.stdin.buffer.read())

@@ -189,7 +189,7 @@ class Separator:
         )
 
     def stream(
-        self, blocks: Iterable[Float[np.ndarray, "c t"]], rate: int, query: Query
+        self, blocks: Iterable[Float[np.ndarray, "c _"]], rate: int, query: Query
     ) -> Iterator[Separation]:
         """Separate blocks as they arrive; see `marssep_jax.inference.stream`."""
         return stream(self.bundle, blocks, rate, query, window_batch=self.window_batch)

@@ -30,7 +30,7 @@ PAUSE_LEVEL = 0.01
 
 
 def compose(
-    embeddings: Float[Array, "m *b d"], weights: Float[Array, " m"]
+    embeddings: Float[Array, "m *b d"], weights: Float[Array, " n"]
 ) -> Float[Array, "*b d"]:
     """Return the weighted mean of unit embeddings, renormalised ("omni" query).
 
@@ -40,7 +40,7 @@ def compose(
 
     Args:
       embeddings: ``[m, ..., d]``.
-      weights: ``[m]``; only their ratios matter.
+      weights: ``[n]``, n = m; only their ratios matter.
 
     Returns:
       Unit vectors ``[..., d]``; (almost) zero where everything cancels.

@@ -74,7 +74,7 @@ def frontend_config(bundle: ModelBundle) -> FrontendConfig:
 
 def stream(
     bundle: ModelBundle,
-    blocks: Iterable[Float[np.ndarray, "c t"]],
+    blocks: Iterable[Float[np.ndarray, "c _"]],
     rate_hz: int,
     query: Query,
     *,
@@ -170,7 +170,7 @@ def _separate_group(
 
 def _require_rate(rate_hz: int) -> None:
     low, high = RATE_RANGE_HZ
-    if not low <= rate_hz <= high or int(rate_hz) != rate_hz:
+    if int(rate_hz) != rate_hz or not low <= rate_hz <= high:
         raise ValueError(
             f"rate is {rate_hz}, expected a whole number from {low} to {high} Hz"
         )

@@ -20,7 +20,7 @@ class Window(NamedTuple):
 
 
 def cut_windows(
-    blocks: Iterable[Float[np.ndarray, "c t"]], length: int, stride: int
+    blocks: Iterable[Float[np.ndarray, "c _"]], length: int, stride: int
 ) -> Iterator[Window]:
     """Yield overlapping windows of a recording that arrives in blocks.
 

@@ -52,9 +52,9 @@ def load_image(
 
 
 def fit_image(
-    pixels: UInt8[np.ndarray, "h w 3"], size: int, name: str = "pixels"
+    pixels: np.ndarray, size: int, name: str = "pixels"
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """Crop pixels to their central square and resize them.
+    """Crop pixels uint8 ``[h, w, 3]`` to their central square and resize them.
 
     Raises:
       ValueError: not uint8 ``[h, w, 3]``.
