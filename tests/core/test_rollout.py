@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from marssep_jax.advantages import group_advantage
+from marssep_jax.advantages import batch_advantage, group_advantage
 from marssep_jax.listening import make_grid_listener
 from marssep_jax.policy import beta_policy
 from marssep_jax.rewards import cosine_reward, si_sdr_reward
 from marssep_jax.rollout import make_rollout, reward_metrics
 from marssep_jax.types import AdvantageFn, RewardContext
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 GROUP = 5
 POLICY = beta_policy()
 PROPOSAL = jax.nn.sigmoid(
@@ -161,7 +162,7 @@ def test_correlation_on_the_grid_without_waveforms(world, batch, scene):
 
 
 def test_one_mask_has_no_correlation(world, batch, scene):
-    metrics = run(world, batch, scene, group=1)[2]
+    metrics = run(world, batch, scene, group=1, advantage=batch_advantage())[2]
     assert "reward/corr_si_sdr" not in metrics
     assert metrics["reward/std_in_group"] == 0.0
 
