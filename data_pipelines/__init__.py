@@ -1,0 +1,1 @@
+"""Data sets and training batches as dicts of NumPy arrays."""

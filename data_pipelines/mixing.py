@@ -11,12 +11,11 @@ import os
 import numpy as np
 import scipy.interpolate
 
+from data_pipelines.levels import LEVEL
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # silences start-up chatter
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # one order of summation
-import tensorflow as tf  # noqa: E402  (reads the variable when imported)
-
-LEVEL = 0.1
-"""RMS of a source before its gain: two at +5 dB still peak below 1 as a rule."""
+import tensorflow as tf
 
 RMS_FLOOR = 1e-4
 """A crop this quiet (10 dB below the quantiser's noise at LEVEL) is silence."""

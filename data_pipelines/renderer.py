@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.levels import to_int16
 from data_pipelines.melodies import Instrument, Note, compose
-from data_pipelines.synthetic import to_int16
 
 OVERSAMPLING = 2
 """The synthesiser interpolates linearly; at twice the rate what it folds back

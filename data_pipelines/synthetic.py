@@ -8,6 +8,7 @@ anew, pictures are plain shapes on plain backgrounds.
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
+from data_pipelines.levels import to_int16
 
 CLASSES = (
     ("low tone", 0),
@@ -20,9 +21,6 @@ CLASSES = (
 """Class names with their families: tones, chirps, noises."""
 
 TEMPLATES = ("{}", "the sound of a {}", "a recording of a {}", "someone plays a {}")
-
-RMS = 0.1
-"""Level of every stored clip, relative to full scale."""
 
 
 def synthetic_catalogue(
@@ -97,28 +95,6 @@ def synthetic_catalogue(
             "counts": {split: len(rows) for split, rows in clips.items()},
         },
     )
-
-
-def to_int16(waveform: np.ndarray, rms: float = RMS) -> np.ndarray:
-    """Scale a waveform to a level and quantise it without clipping.
-
-    Args:
-      waveform: Samples [T], not silent.
-      rms: Wanted level relative to full scale; lowered where a peak would clip.
-
-    Returns:
-      int16 [T].
-
-    Raises:
-      ValueError: the waveform is silent or not finite.
-    """
-    waveform = np.asarray(waveform, np.float64)
-    level = float(np.sqrt(np.mean(waveform**2)))
-    if not np.isfinite(level) or level <= 0:
-        raise ValueError(f"waveform has level {level}, expected a finite one above 0")
-    scaled = waveform * (rms / level)
-    scaled *= min(1.0, 0.99 / np.abs(scaled).max())
-    return np.rint(scaled * 32767).astype(np.int16)
 
 
 def _clip(rng: np.random.Generator, label: int, length: int, rate: int) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""Which clips the embedded data set holds, and their rendering."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from data_pipelines import fonts, melodies, renderer
+
+VERSION = "1.0.0"
+SAMPLE_RATE_HZ = 11_025
+NUM_SAMPLES = 36_864
+CROP_SAMPLES = 32_767
+"""Exactly 128 frames at a hop of 256."""
+
+NOT_UNSEEN = ("harp",)
+"""Both fonts seem to hold the same recording of it."""
+
+SPLITS = ("train", "validation", "seen", "unseen", "judge_train")
+
+Clips = dict[str, list[tuple[str, int, np.ndarray]]]
+"""Per split: clip id, label, int16 samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Amounts:
+    """How much of everything is made.
+
+    Attributes:
+      train: Clips of a class.
+      validation: Clips of a class.
+      test: Clips of a class in ``seen`` and in ``unseen``.
+      judge: Clips of a class and font in ``judge_train``.
+      views: Training pictures of a class.
+      test_mixtures: Mixtures in the manifests of ``seen`` and ``unseen``.
+      validation_mixtures: Mixtures in the manifest of ``validation``.
+      seed: Seed of all music and pictures.
+    """
+
+    train: int = 80
+    validation: int = 8
+    test: int = 20
+    judge: int = 40
+    views: int = 160
+    test_mixtures: int = 500
+    validation_mixtures: int = 96
+    seed: int = 18
+
+
+def captions() -> tuple[str, ...]:
+    """Return all captions, eight per class, in class order."""
+    return tuple(
+        template.format(instrument.name)
+        for instrument in melodies.INSTRUMENTS
+        for template in melodies.TEMPLATES
+    )
+
+
+def render_splits(
+    amounts: Amounts, sources: dict[str, pathlib.Path], *, reduced: bool
+) -> Clips:
+    """Render every split.
+
+    Each split, font, class and number has its own seed, so that sizes may change
+    without changing the clips that stay.
+
+    Args:
+      amounts: How much is made.
+      sources: Paths of the fonts by key.
+      reduced: Leave out the test font.
+
+    Returns:
+      The clips of every split.
+    """
+    train, test = fonts.TRAIN_FONT.key, fonts.TEST_FONT.key
+    both = [train] if reduced else [train, test]
+    wanted = {
+        "train": ([train], amounts.train),
+        "validation": ([train], amounts.validation),
+        "seen": ([train], amounts.test),
+        "unseen": ([test], amounts.test),
+        "judge_train": (both, amounts.judge),
+    }
+    if reduced:
+        del wanted["unseen"]
+    players = {key: renderer.Player(sources[key], SAMPLE_RATE_HZ) for key in both}
+    clips: Clips = {}
+    for split, (keys, count) in wanted.items():
+        clips[split] = []
+        for label, instrument in enumerate(melodies.INSTRUMENTS):
+            if split == "unseen" and instrument.name in NOT_UNSEEN:
+                continue
+            for key in keys:
+                for number in range(count):
+                    place = [SPLITS.index(split), both.index(key), label, number]
+                    rng = np.random.default_rng([amounts.seed, *place])
+                    audio = renderer.render_clip(
+                        players[key], instrument, rng, NUM_SAMPLES, SAMPLE_RATE_HZ
+                    )
+                    slug = instrument.name.replace(" ", "-")
+                    clip_id = f"{split}/{key}/{slug}-{number:03d}"
+                    clips[split].append((clip_id, label, audio))
+    return clips

@@ -1,0 +1,252 @@
+"""Fixed evaluation mixtures: what is in them, how to ask for it, and a hash.
+
+Two laboratories that hold the same clips score the same mixtures: a source is
+integer samples times an integer factor, converted to float32 once.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.catalogue import (
+    Catalogue,
+    crop_samples,
+    require_split,
+    rows_by_label,
+    save_text,
+)
+from data_pipelines.levels import LEVEL
+
+GAIN_DB = 5.0
+"""The sources' levels differ by up to this, uniformly."""
+
+AUDIO_QUERIES = 4
+IMAGE_QUERIES = 8
+"""Most clips and pictures of a query; their embeddings are averaged."""
+
+FACTOR_BITS = 12
+"""A source's factor is a multiple of 2^-12."""
+
+QUIETEST = 1e-3
+"""Crops below this RMS are not drawn: nothing can be heard of them."""
+
+Manifest = dict[str, Any]
+
+
+def build_manifest(
+    catalogue: Catalogue,
+    split: str,
+    num_mixtures: int,
+    seed: int,
+    *,
+    num_samples: int | None = None,
+) -> Manifest:
+    """Draw the mixtures of an evaluation split.
+
+    Args:
+      catalogue: A prepared data set.
+      split: Which clips to draw from.
+      num_mixtures: How many mixtures of two sources.
+      seed: Seed; mixture number i depends on nothing but it and i.
+      num_samples: Length of the mixtures; None takes the data set's own.
+
+    Returns:
+      The manifest, ready for JSON.
+
+    Raises:
+      ValueError: the split is absent or has fewer than two classes.
+    """
+    require_split(catalogue, split)
+    length = crop_samples(catalogue) if num_samples is None else num_samples
+    if not 0 < length <= catalogue.num_samples:
+        raise ValueError(
+            f"num_samples is {length}, expected 1 to {catalogue.num_samples}"
+        )
+    rows = rows_by_label(catalogue.clip_label[split], len(catalogue.class_names))
+    if sum(len(r) > 0 for r in rows) < 2:
+        raise ValueError(f"split is {split!r}, expected one with at least 2 classes")
+    return {
+        "dataset": catalogue.dataset,
+        "split": split,
+        "version": catalogue.description.get("version", ""),
+        "sample_rate_hz": catalogue.sample_rate_hz,
+        "num_samples": length,
+        "seed": seed,
+        "mixtures": [
+            _draw_mixture(catalogue, split, rows, length, seed, number)
+            for number in range(num_mixtures)
+        ],
+    }
+
+
+def _draw_mixture(
+    catalogue: Catalogue,
+    split: str,
+    rows: list[np.ndarray],
+    length: int,
+    seed: int,
+    number: int,
+) -> dict[str, Any]:
+    key = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
+    rng = np.random.Generator(np.random.Philox(key=key))
+    labels = np.asarray([c for c, own in enumerate(rows) if len(own)])
+    first, second, *rest = rng.permutation(labels).tolist()
+    half = round(float(rng.uniform(-GAIN_DB, GAIN_DB)) / 2, 2)
+    sources = [
+        _draw_source(catalogue, split, rows[label], length, rng, gain)
+        | {"label": label, "gain_db": gain}
+        for label, gain in ((first, half), (second, -half))
+    ]
+    queries = [_draw_query(catalogue, rows[s["label"]], rng, s) for s in sources]
+    entry: dict[str, Any] = {
+        "id": f"{split}-{number:04d}",
+        "split": split,
+        "num_samples": length,
+        "sources": sources,
+        "queries": queries,
+        "absent": None,
+    }
+    if rest:
+        text_id = _draw_text(catalogue, rest[0], rng)
+        entry["absent"] = {"label": rest[0], "text_id": text_id}
+    entry["sha256"] = fingerprint(render(entry, catalogue))
+    return entry
+
+
+def _draw_source(
+    catalogue: Catalogue,
+    split: str,
+    own: np.ndarray,
+    length: int,
+    rng: np.random.Generator,
+    gain_db: float,
+) -> dict[str, Any]:
+    """Draw a clip and an offset where something is to be heard."""
+    for _ in range(100):
+        row = int(own[rng.integers(len(own))])
+        offset = int(rng.integers(catalogue.num_samples - length + 1))
+        crop = catalogue.clips[split][row, offset : offset + length]
+        if np.sqrt(np.mean(crop.astype(np.float64) ** 2)) > QUIETEST * 2**15:
+            clip_id = catalogue.clip_id[split][row]
+            return {"clip_id": clip_id, "row": row, "offset": offset}
+    raise ValueError(
+        f"split {split!r} has only silent crops of class "
+        f"{catalogue.clip_label[split][own[0]]}, expected audible ones"
+    )
+
+
+def _draw_text(catalogue: Catalogue, label: int, rng: np.random.Generator) -> int:
+    return int(rng.choice(np.flatnonzero(catalogue.text_label == label)))
+
+
+def _draw_query(
+    catalogue: Catalogue,
+    own: np.ndarray,
+    rng: np.random.Generator,
+    source: dict[str, Any],
+) -> dict[str, Any]:
+    """Draw what asks for a source, never the source's own clip."""
+    label, row = source["label"], source["row"]
+    others = own[own != row] if len(own) > 1 else own
+    pictured = catalogue.image_label == label
+    images = np.flatnonzero(pictured & (catalogue.image_split == 1))
+    if not len(images):
+        images = np.flatnonzero(pictured)
+    return {
+        "text_id": _draw_text(catalogue, label, rng),
+        "audio_rows": sorted(rng.permutation(others)[:AUDIO_QUERIES].tolist()),
+        "image_ids": sorted(rng.permutation(images)[:IMAGE_QUERIES].tolist()),
+    }
+
+
+def render(entry: dict[str, Any], catalogue: Catalogue) -> np.ndarray:
+    """Make the sources of one mixture; the mixture is their sum.
+
+    A source is q x / 2^27, where x is the int16 crop and q the integer next to
+    2^12 (level / rms(x)) 10^(gain_db / 20) with the common level at int16's
+    scale. Products are exact integers, so only the last conversion rounds.
+
+    Args:
+      entry: One of a manifest's mixtures.
+      catalogue: The data set it was drawn from.
+
+    Returns:
+      float32 [2, num_samples].
+
+    Raises:
+      ValueError: the data set has no such clip.
+    """
+    split, length = entry["split"], entry["num_samples"]
+    sources = []
+    for item in entry["sources"]:
+        names = catalogue.clip_id.get(split, ())
+        row, offset = item["row"], item["offset"]
+        if not 0 <= row < len(names) or names[row] != item["clip_id"]:
+            raise ValueError(
+                f"mixture {entry['id']} wants clip {item['clip_id']!r} at row {row} of "
+                f"{split!r}, expected the data set to have it; prepare it again"
+            )
+        crop = catalogue.clips[split][row, offset : offset + length].astype(np.int64)
+        rms = math.sqrt(int(np.sum(crop * crop)) / length)
+        factor = LEVEL * 2**15 / rms * 10.0 ** (item["gain_db"] / 20)
+        whole = round(2**FACTOR_BITS * factor)
+        sources.append(
+            (whole * crop).astype(np.float32) * np.float32(2.0 ** -(15 + FACTOR_BITS))
+        )
+    return np.stack(sources)
+
+
+def fingerprint(sources: np.ndarray) -> str:
+    """Return the SHA-256 of float32 little-endian samples, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(sources, "<f4").tobytes()).hexdigest()
+
+
+def verify(manifest: Manifest, catalogue: Catalogue) -> None:
+    """Check that the data set still yields the manifest's audio, bit for bit.
+
+    Raises:
+      ValueError: another data set, or a mixture that sounds different.
+    """
+    for name, here in (
+        ("dataset", catalogue.dataset),
+        ("sample_rate_hz", catalogue.sample_rate_hz),
+    ):
+        if manifest[name] != here:
+            raise ValueError(
+                f"{name} is {here!r}, expected {manifest[name]!r} as in the manifest"
+            )
+    for entry in manifest["mixtures"]:
+        found = fingerprint(render(entry, catalogue))
+        if found != entry["sha256"]:
+            raise ValueError(
+                f"mixture {entry['id']} has SHA-256 {found}, expected {entry['sha256']}"
+            )
+
+
+def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
+    """Write a manifest as JSON, whole or not at all."""
+    save_text(pathlib.Path(path), json.dumps(manifest, indent=1) + "\n")
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+      ValueError: no such file, or no manifest in it.
+    """
+    try:
+        manifest = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"manifest is {str(path)!r}, expected a readable JSON file"
+        ) from error
+    if not isinstance(manifest, dict) or "mixtures" not in manifest:
+        raise ValueError(
+            f"manifest is {str(path)!r}, expected a list of mixtures in it"
+        )
+    return manifest
