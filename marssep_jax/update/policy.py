@@ -95,6 +95,21 @@ def _descend(
     return (params, opt_state), metrics | norms
 
 
+def _repeat(
+    epoch: Callable[[Any, None], tuple[Any, Metrics]], carry: Any, count: int
+) -> tuple[Any, Metrics]:
+    """Scan ``count`` epochs and keep the last one's metrics.
+
+    XLA runs convolutions inside a loop on one CPU core and seven times slower
+    than outside, so there the scan is unrolled; a scan of length 1 cannot be.
+    """
+    if count == 1:
+        return epoch(carry, None)
+    on_cpu = jax.default_backend() == "cpu"
+    carry, metrics = jax.lax.scan(epoch, carry, None, length=count, unroll=on_cpu)
+    return carry, jax.tree.map(lambda value: value[-1], metrics)
+
+
 def _run_epochs(
     tx: optax.GradientTransformation,
     loss: LessonLoss,
@@ -117,8 +132,7 @@ def _run_epochs(
         return descend(carry, *jax.vjp(logits_fn, carry[0]))
 
     if num_epochs > 1:
-        carry, rest = jax.lax.scan(epoch, carry, None, length=num_epochs - 1)
-        metrics = jax.tree.map(lambda value: value[-1], rest)
+        carry, metrics = _repeat(epoch, carry, num_epochs - 1)
     return carry, metrics | {"policy/log_ratio_start": start}
 
 
