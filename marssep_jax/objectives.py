@@ -6,7 +6,7 @@ mixture, plain mean over everything.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Scene(NamedTuple):
     target_magnitude: Float[Array, "b k h w"]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A supervised loss of mask logits."""
 

@@ -18,7 +18,7 @@ Arrays keep this axis order: batch, target, group, then the signal's own axes.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
@@ -85,6 +85,7 @@ class Rollout(NamedTuple):
     advantage: Float[Array, "b k g"]
 
 
+@runtime_checkable
 class SeparatorFn(Protocol):
     """Pure forward pass of a separator, closed over its architecture."""
 
@@ -101,6 +102,7 @@ class SeparatorFn(Protocol):
         ...
 
 
+@runtime_checkable
 class RewardFn(Protocol):
     """A reward, or a weighted sum of rewards."""
 
@@ -122,6 +124,7 @@ class AdvantageFn(NamedTuple):
     apply: Callable[[Array, Array, Any], tuple[Array, Any]]
 
 
+@runtime_checkable
 class SurrogateFn(Protocol):
     """Reduce per-bin log-ratios and advantages to the objective J."""
 
@@ -134,6 +137,7 @@ class SurrogateFn(Protocol):
         ...
 
 
+@runtime_checkable
 class ListenFn(Protocol):
     """Turn sampled masks into what the reward's encoder hears."""
 
@@ -144,6 +148,7 @@ class ListenFn(Protocol):
         ...
 
 
+@runtime_checkable
 class AnchorFn(Protocol):
     """Fuse what is known of a target into its reward anchor z*."""
 
