@@ -1,0 +1,287 @@
+"""BSS-eval against mir_eval, museval's numbers and an explicit least squares."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import mir_eval
+import numpy as np
+import pytest
+import scipy.signal
+
+from marssep_jax.metrics import bss_eval
+from marssep_jax.metrics.toeplitz import invert, solve
+
+NUM_SAMPLES = 8_000
+# float32 by the requirement on ordinary signals; float64 by that on all signals.
+TOLERANCE_DB = {"float32": 0.02, "float64": 1e-3}
+
+
+def _mix(targets, seed=9, leak=0.2, noise=0.05):
+    """Return estimates: short filters of the target, leakage and noise."""
+    rng = np.random.default_rng(seed)
+    filtered = [
+        scipy.signal.lfilter([1, *rng.normal(0, 0.2, 7)], 1, row) for row in targets
+    ]
+    level = noise * np.std(targets)
+    estimates = np.array(filtered) + leak * targets[::-1]
+    return estimates + level * rng.standard_normal(targets.shape)
+
+
+def _white(rng):
+    return rng.standard_normal((2, NUM_SAMPLES))
+
+
+def _pink(rng):
+    return scipy.signal.lfilter([1], [1, -0.98], _white(rng))
+
+
+def _notes(rng):
+    """Return decaying harmonic notes, rounded to 16 bits."""
+    time = np.arange(NUM_SAMPLES) / 16_000
+    pitch = np.array([261.6, 391.9])[:, None, None]
+    harmonic = np.arange(1, 9)[:, None]
+    phase = rng.uniform(0, 2 * np.pi, (2, 8, 1))
+    tones = np.sin(2 * np.pi * pitch * harmonic * time + phase) / harmonic
+    return np.round(6_000 * tones.sum(axis=1) * np.exp(-3 * time)) / 32_768
+
+
+def _correlated(rng):
+    first, other = _white(rng)
+    return np.stack([first, first + 0.01 * other])
+
+
+def _silent_padded(rng):
+    return _white(rng) * (np.arange(NUM_SAMPLES) < NUM_SAMPLES // 3)
+
+
+def _short(rng):
+    return _white(rng)[:, :700]
+
+
+SIGNALS = {f.__name__: f for f in (_white, _pink, _notes, _silent_padded, _short)}
+
+
+def _as_mir_eval(estimates, targets):
+    with warnings.catch_warnings():
+        # mir_eval 0.8 says that 0.9 will be without it.
+        warnings.simplefilter("ignore", FutureWarning)
+        result = mir_eval.separation.bss_eval_sources(
+            targets, estimates, compute_permutation=False
+        )
+    return np.stack(result[:3])
+
+
+def _lowpassed(rng):
+    """Return signals whose upper band is 80 dB down, as resampling leaves it."""
+    sections = scipy.signal.butter(8, 0.3, output="sos")
+    noise = rng.standard_normal((2, NUM_SAMPLES))
+    return scipy.signal.sosfilt(sections, noise) + 1e-4 * _white(rng)
+
+
+@pytest.mark.parametrize("kind", [*SIGNALS, "_correlated", "_lowpassed"])
+def test_sources_variant_equals_mir_eval(kind):
+    targets = globals()[kind](np.random.default_rng(1)).astype(np.float32)
+    estimates = _mix(targets).astype(np.float32)
+    expected = _as_mir_eval(*(x.astype(np.float64) for x in (estimates, targets)))
+    single = bss_eval(jnp.asarray(estimates), jnp.asarray(targets), "sources")
+    assert single.sdr.dtype == jnp.float32
+    np.testing.assert_allclose(single, expected, atol=TOLERANCE_DB["float32"])
+    with jax.enable_x64(True):
+        double = bss_eval(
+            jnp.asarray(estimates, jnp.float64),
+            jnp.asarray(targets, jnp.float64),
+            "sources",
+        )
+        assert double.sdr.dtype == jnp.float64
+    np.testing.assert_allclose(double, expected, atol=TOLERANCE_DB["float64"])
+
+
+def _projection(signal, references, num_taps):
+    """Return the least-squares projection, from the delays written out."""
+    length = signal.size + num_taps - 1
+    delays = [
+        np.pad(row, (delay, num_taps - 1 - delay))
+        for row in references
+        for delay in range(num_taps)
+    ]
+    matrix = np.array(delays).T
+    padded = np.pad(signal, (0, num_taps - 1))
+    solution = np.linalg.lstsq(matrix, padded, rcond=None)[0]
+    assert matrix.shape[0] == length
+    return matrix @ solution, padded
+
+
+@pytest.mark.parametrize("num_sources", [1, 2, 3])
+def test_both_variants_equal_explicit_least_squares(num_sources):
+    rng = np.random.default_rng(2)
+    num_taps, shape = 24, (num_sources, 400)
+    targets = rng.standard_normal(shape)
+    estimates = _mix(targets, noise=0.3)
+    with jax.enable_x64(True):
+        pair = jnp.asarray(estimates), jnp.asarray(targets)
+        images = bss_eval(*pair, "images", num_taps=num_taps)
+        sources = bss_eval(*pair, "sources", num_taps=num_taps)
+
+    def decibel(signal, noise):
+        return 10 * np.log10((signal @ signal) / (noise @ noise))
+
+    for j in range(num_sources):
+        own, padded = _projection(estimates[j], targets[j : j + 1], num_taps)
+        every, _ = _projection(estimates[j], targets, num_taps)
+        snr = decibel(targets[j], estimates[j] - targets[j])
+        sar = decibel(every, padded - every)
+        np.testing.assert_allclose(images.sdr[j], snr, atol=1e-9)
+        np.testing.assert_allclose(
+            sources.sdr[j], decibel(own, padded - own), atol=1e-6
+        )
+        for result in (images, sources):
+            np.testing.assert_allclose(result.sar[j], sar, atol=1e-6)
+            sir = decibel(own, every - own) if num_sources > 1 else 200.0
+            np.testing.assert_allclose(result.sir[j], sir, atol=1e-6)
+
+
+def test_images_variant_equals_museval():
+    rng = np.random.default_rng(20)
+    targets = rng.standard_normal((2, 6_000))
+    noise = rng.standard_normal((2, 6_000))
+    estimates = np.stack(
+        [
+            targets[0] + 0.3 * targets[1] + 0.1 * noise[0],
+            0.5 * np.roll(targets[1], 3) + 0.2 * targets[0] + 0.05 * noise[1],
+        ]
+    )
+    # museval 0.4.1, bss_eval with one infinite window, 512 taps, images version.
+    expected = [
+        [9.9372236715, -1.0323300476],
+        [10.7660282973, 8.4780231083],
+        [21.1129973117, 21.1636610819],
+    ]
+    single = bss_eval(*(jnp.asarray(x, jnp.float32) for x in (estimates, targets)))
+    np.testing.assert_allclose(single, expected, atol=1e-3)
+    with jax.enable_x64(True):
+        double = bss_eval(jnp.asarray(estimates), jnp.asarray(targets))
+    np.testing.assert_allclose(double, expected, atol=1e-8)
+
+
+def test_batch_axes_are_free_and_do_not_mix():
+    rng = np.random.default_rng(3)
+    targets = rng.standard_normal((3, 2, 2, 900)).astype(np.float32)
+    estimates = targets + 0.3 * rng.standard_normal(targets.shape).astype(np.float32)
+    together = jax.jit(lambda e, s: bss_eval(e, s, num_taps=64))(estimates, targets)
+    assert together.sir.shape == (3, 2, 2)
+    alone = bss_eval(
+        jnp.asarray(estimates[2, 1]), jnp.asarray(targets[2, 1]), num_taps=64
+    )
+    # Other batch sizes, other orders of float32 sums.
+    np.testing.assert_allclose(np.stack(together)[:, 2, 1], np.stack(alone), atol=1e-3)
+
+
+def test_sources_stay_in_the_given_order_whatever_their_level():
+    rng = np.random.default_rng(4)
+    targets = _white(rng)[:, :2_000] * np.array([[1], [1e-3]])
+    # The loud one hears the quiet one at a tenth of its level; not so the other.
+    estimates = targets * np.array([[1.2], [0.9]])
+    estimates[0] += 120 * targets[1]
+    pair = [jnp.asarray(x, jnp.float32) for x in (estimates, targets)]
+    result = bss_eval(*pair, "sources", num_taps=64)
+    swapped = bss_eval(*(x[::-1] for x in pair), "sources", num_taps=64)
+    np.testing.assert_allclose(result.sir[0], swapped.sir[1], atol=1e-3)
+    # 20 dB; 64 free taps of 2,000 take a few hundredths by chance.
+    np.testing.assert_allclose(result.sir[0], 20, atol=0.5)
+    assert result.sir[1] > 100
+    assert swapped.sir[0] > 100
+
+
+@pytest.mark.parametrize("variant", ["images", "sources"])
+def test_silence_gives_the_documented_values(variant):
+    sound = jnp.asarray(np.random.default_rng(5).standard_normal((2, 1_000)))
+    sound = sound.astype(jnp.float32)
+    silent = jnp.zeros_like(sound)
+
+    def evaluate(estimates, targets):
+        return np.stack(bss_eval(estimates, targets, variant, num_taps=32))
+
+    half = jnp.stack([sound[0], silent[0]])
+    result = evaluate(sound[::-1], half)
+    assert np.isfinite(result).all()
+    assert result[:2, 1].tolist() == [-200, -200]
+    # The silent target leaves the other's values alone.
+    alone = evaluate(sound[1:], sound[:1])
+    np.testing.assert_allclose(result[[0, 2], 0], alone[[0, 2], 0], atol=1e-3)
+    assert result[1, 0] > 100  # nothing to interfere, up to rounding
+    # A silent target met by a silent estimate.
+    np.testing.assert_array_equal(evaluate(half, half)[:, 1], 0)
+    # A silent estimate of an audible target.
+    np.testing.assert_allclose(evaluate(half, sound)[:, 1], 0, atol=1e-5)
+    np.testing.assert_array_equal(evaluate(silent, silent), 0)
+
+
+def test_perfect_estimates_are_very_good_and_equal_targets_no_trouble():
+    sound = jnp.asarray(np.random.default_rng(6).standard_normal((2, 1_000)))
+    sound = sound.astype(jnp.float32)
+    perfect = np.stack(bss_eval(sound, sound, num_taps=32))
+    assert perfect[0].tolist() == [200, 200]
+    assert (perfect[1:] > 110).all()
+    twins = sound[:1].repeat(2, axis=0)
+    result = np.stack(bss_eval(twins + 0.1 * sound, twins, num_taps=32))
+    assert np.isfinite(result).all()
+    # Each other's delays are its own: no interference beyond rounding.
+    assert (result[1] > 90).all()
+
+
+def test_nan_comes_out_as_nan_and_comes_out():
+    sound = jnp.ones((2, 1, 200)).at[0, 0, 7].set(jnp.nan)
+    result = np.stack(bss_eval(sound, sound, num_taps=8))
+    assert np.isnan(result[:, 0]).all()
+    assert np.isfinite(result[:, 1]).all()
+
+
+@pytest.mark.parametrize("num_signals", [1, 2, 3])
+def test_toeplitz_inverse_equals_the_dense_one(num_signals):
+    rng = np.random.default_rng(7)
+    num_lags, length = 40, 300
+    with jax.enable_x64(True):
+        signals = rng.standard_normal((num_signals, length))
+        signals /= np.linalg.norm(signals, axis=1, keepdims=True)
+        correlation = np.array(
+            [
+                [np.correlate(b, a, "full")[length - 1 :][:num_lags] for b in signals]
+                for a in signals
+            ]
+        )
+        dense = np.empty((num_signals, num_lags, num_signals, num_lags))
+        for i in range(num_signals):
+            for j in range(num_signals):
+                dense[i, :, j] = scipy.linalg.toeplitz(
+                    correlation[i, j], correlation[j, i]
+                )
+        right = rng.standard_normal((5, num_signals, num_lags))
+        ours = solve(invert(jnp.asarray(correlation)), jnp.asarray(right))
+        size = num_signals * num_lags
+        expected = np.linalg.solve(dense.reshape(size, size), right.reshape(5, -1).T).T
+    np.testing.assert_allclose(ours.reshape(5, -1), expected, atol=1e-9)
+
+
+def test_toeplitz_inverse_survives_a_singular_matrix():
+    # One pure tone: rank 2 of 64, which no float32 recursion takes without a ridge.
+    tone = np.cos(0.3 * np.arange(64)).astype(np.float32)[None, None]
+    right = jnp.asarray(np.random.default_rng(8).standard_normal((1, 1, 64)), "float32")
+    answer = solve(invert(jnp.asarray(tone)), right)
+    assert np.isfinite(answer).all()
+    assert jnp.vdot(answer, right) > 0
+
+
+@pytest.mark.parametrize(
+    ("estimates", "targets", "variant", "message"),
+    [
+        (jnp.zeros((2, 9)), jnp.zeros((2, 9)), "v3", "variant is 'v3'"),
+        (jnp.zeros((2, 9)), jnp.zeros((1, 9)), "images", r"shape \(2, 9\).*\(1, 9\)"),
+        (jnp.zeros(9), jnp.zeros(9), "images", r"shape \(9,\)"),
+        (jnp.zeros((2, 0)), jnp.zeros((2, 0)), "images", r"shape \(2, 0\)"),
+        (jnp.zeros((2, 9), int), jnp.zeros((2, 9), int), "images", "dtype int"),
+    ],
+)
+def test_bad_input_is_named(estimates, targets, variant, message):
+    with pytest.raises(ValueError, match=message):
+        bss_eval(estimates, targets, variant)
