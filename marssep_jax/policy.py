@@ -1,0 +1,249 @@
+"""The factorised Beta mask policy (method section 1), in closed form.
+
+pi(M | P) = prod over bins of Beta(M; alpha, beta), alpha = 1 + kappa P,
+beta = 1 + kappa (1 - P). What that choice gives, used throughout:
+
+- alpha + beta = 2 + kappa is constant: its lgamma and digamma are two numbers;
+- alpha, beta >= 1: no logarithm of P occurs anywhere, so P = 0 and P = 1 need no
+  guard and keep their exact value and gradient;
+- the normaliser depends on P alone, so one serves all masks of a group.
+
+All of it is float32, whatever the network's activations are.
+"""
+
+import math
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import digamma, gammaln
+from jaxtyping import Array, Float, PRNGKeyArray
+from scipy.special import digamma as host_digamma
+
+from marssep_jax.sampling import (
+    check_kappa,
+    check_patch,
+    clamp_mask,
+    draw_by_rejection,
+    draw_by_table,
+    quantile_table,
+    repeat_patches,
+)
+from marssep_jax.types import MaskPolicy, SampleFn
+
+Bins = Float[Array, "..."]
+
+
+def _concentrations(kappa: float, proposal: Bins) -> tuple[Bins, Bins]:
+    return 1.0 + kappa * proposal, 1.0 + kappa * (1.0 - proposal)
+
+
+def _log_normaliser(kappa: float, proposal: Bins) -> Bins:
+    """Return ln B(alpha, beta)."""
+    alpha, beta = _concentrations(kappa, proposal)
+    return gammaln(alpha) + gammaln(beta) - math.lgamma(2.0 + kappa)
+
+
+def beta_log_prob(kappa: float, proposal: Bins, mask: Bins) -> Bins:
+    """Return ln pi(M | P) of every bin, in nats (section 1).
+
+    kappa P ln M + kappa (1 - P) ln(1 - M) - ln B(alpha, beta).
+
+    Args:
+      kappa: concentration.
+      proposal: P in [0, 1].
+      mask: M. A value at an end of the support (an ideal binary mask, or a sample
+        rounded to bfloat16) counts as the nearest one a sampler can give, where
+        density and gradient are finite; samples are not changed by this.
+
+    Returns:
+      Log-density per bin, of the shape that the two broadcast to.
+    """
+    proposal = proposal.astype(jnp.float32)
+    mask = clamp_mask(mask.astype(jnp.float32))
+    score = proposal * jnp.log(mask) + (1.0 - proposal) * jnp.log1p(-mask)
+    return kappa * score - _log_normaliser(kappa, proposal)
+
+
+def beta_entropy(kappa: float, proposal: Bins) -> Bins:
+    """Return the differential entropy of every bin, in nats (section 1).
+
+    ln B(alpha, beta) - kappa P psi(alpha) - kappa (1 - P) psi(beta)
+    + kappa psi(2 + kappa).
+    """
+    proposal = proposal.astype(jnp.float32)
+    alpha, beta = _concentrations(kappa, proposal)
+    surprise = proposal * digamma(alpha) + (1.0 - proposal) * digamma(beta)
+    constant = kappa * float(host_digamma(2.0 + kappa))
+    return _log_normaliser(kappa, proposal) - kappa * surprise + constant
+
+
+def beta_kl(kappa: float, p: Bins, q: Bins) -> Bins:
+    """Return KL(pi_p || pi_q) of every bin, in nats (section 1).
+
+    ln B_q - ln B_p + kappa (P - Q) (psi(alpha_p) - psi(beta_p)). The term with
+    psi(alpha + beta) is absent because both sums are 2 + kappa.
+    """
+    p, q = p.astype(jnp.float32), q.astype(jnp.float32)
+    alpha, beta = _concentrations(kappa, p)
+    lever = kappa * (p - q) * (digamma(alpha) - digamma(beta))
+    return _log_normaliser(kappa, q) - _log_normaliser(kappa, p) + lever
+
+
+def beta_mean(kappa: float, proposal: Bins) -> Bins:
+    """Return the mean mask (1 + kappa P) / (2 + kappa) (section 1)."""
+    return (1.0 + kappa * proposal.astype(jnp.float32)) / (2.0 + kappa)
+
+
+def _identity(proposal: Bins) -> Bins:
+    """Return the mode, which is P itself (section 1)."""
+    return proposal.astype(jnp.float32)
+
+
+def _make_sampler(kappa: float, noise_patch: tuple[int, int], sampler: str) -> SampleFn:
+    check_patch("noise_patch", noise_patch)
+    if sampler == "table":
+        quantile_table(float(kappa))  # pays for the table here, not inside a jit
+        return partial(draw_by_table, kappa=kappa, noise_patch=noise_patch)
+    if sampler != "jax":
+        raise ValueError(f"sampler is {sampler!r}, expected 'table' or 'jax'")
+    if noise_patch != (1, 1):
+        raise ValueError(
+            f"noise_patch is {noise_patch!r}, expected (1, 1) with sampler 'jax'"
+        )
+    return partial(draw_by_rejection, kappa=kappa)
+
+
+def beta_policy(
+    kappa: float = 9.0,
+    noise_patch: tuple[int, int] = (1, 1),
+    sampler: str = "table",
+) -> MaskPolicy:
+    """Build the policy whose action is one Beta variate per bin (section 1).
+
+    ``noise_patch`` other than (1, 1) makes the bins of a patch share a uniform.
+    Every bin keeps its Beta exactly, so ratio, entropy and KL per bin mean what
+    they meant; but the bins of a patch are no longer independent, the joint
+    density is not the product, and the sum of per-bin scores is a *biased*
+    estimator of the gradient. It pushes each bin by what its whole patch earned:
+    for n bins of equal P and a reward that adds up over bins it is the patch's
+    mean gradient, n times too large. What bins of one patch should do against
+    each other it cannot see. In exchange it is far less noisy.
+    ``patch_beta_policy`` is coarse too, and exact.
+
+    Args:
+      kappa: concentration, > 0. The paper's best is 9.
+      noise_patch: (frequency rows, time columns) that share a uniform; (1, 1) is
+        the paper's policy.
+      sampler: ``"table"``, or ``"jax"`` for ``jax.random.beta``.
+
+    Returns:
+      The policy; all its functions are per bin.
+
+    Raises:
+      ValueError: an argument out of range, or shared noise with ``"jax"``.
+    """
+    check_kappa(kappa)
+    return MaskPolicy(
+        sample=_make_sampler(kappa, noise_patch, sampler),
+        log_prob=partial(beta_log_prob, kappa),
+        entropy=partial(beta_entropy, kappa),
+        kl=partial(beta_kl, kappa),
+        mode=_identity,
+        mean=partial(beta_mean, kappa),
+    )
+
+
+def _patch_counts(patch: tuple[int, int], height: int, width: int) -> np.ndarray:
+    """Count the bins of every patch; those at the far edges may have fewer."""
+    rows, columns = (
+        np.minimum(step, size - np.arange(0, size, step))
+        for step, size in zip(patch, (height, width), strict=True)
+    )
+    return (rows[:, None] * columns).astype(np.float32)
+
+
+def average_patches(
+    proposal: Float[Array, "*s h w"], patch: tuple[int, int]
+) -> Float[Array, "*s i j"]:
+    """Average every patch of a grid whose size need not be a multiple of it."""
+    *lead, height, width = proposal.shape
+    counts = _patch_counts(patch, height, width)
+    num_rows, num_columns = counts.shape
+    missing = (num_rows * patch[0] - height, num_columns * patch[1] - width)
+    padding = [(0, 0)] * len(lead) + [(0, missing[0]), (0, missing[1])]
+    blocks = jnp.pad(proposal.astype(jnp.float32), padding).reshape(
+        *lead, num_rows, patch[0], num_columns, patch[1]
+    )
+    counts = counts.reshape((1,) * len(lead) + counts.shape)
+    return blocks.sum(axis=(-3, -1)) / counts
+
+
+def _spread(values: Bins, patch: tuple[int, int], like: Bins) -> Bins:
+    return repeat_patches(values, patch, *like.shape[-2:])
+
+
+def _share(values: Bins, patch: tuple[int, int], like: Bins) -> Bins:
+    """Divide a patch's value evenly among its bins."""
+    counts = _patch_counts(patch, *like.shape[-2:])
+    counts = counts.reshape((1,) * (values.ndim - 2) + counts.shape)
+    return _spread(values / counts, patch, like)
+
+
+def patch_beta_policy(
+    kappa: float = 9.0, patch: tuple[int, int] = (8, 8)
+) -> MaskPolicy:
+    """Build the policy whose action is one Beta variate per patch (ours).
+
+    The proposal of a patch is the mean over its bins, and the mask is constant on
+    it. There are as many densities as variates, so the density is exact and the
+    score-function gradient unbiased, unlike that of shared noise. The price is
+    the mask: mode and mean are as coarse as the patch.
+
+    ``log_prob``, ``entropy`` and ``kl`` have one value per bin, a patch's own
+    divided evenly among its bins: their *sum* over bins is the exact quantity.
+    Hence the level of a ratio matters. ``joint`` is exact; ``mask`` is its root
+    of order H W; at ``bin`` every bin holds the n-th root of its patch's ratio (n
+    bins a patch), so a clip range of eps lets the patch itself move about n eps.
+
+    Args:
+      kappa: concentration of a patch's Beta, > 0.
+      patch: (frequency rows, time columns); patches at the far edges are smaller
+        where the grid is no multiple of it.
+
+    Returns:
+      The policy. ``log_prob`` reads one value per patch, its first; ask it only
+      about masks that this policy drew.
+
+    Raises:
+      ValueError: an argument out of range.
+    """
+    check_kappa(kappa)
+    check_patch("patch", patch)
+    quantile_table(float(kappa))  # pays for the table here, not inside a jit
+
+    def sample(key: PRNGKeyArray, proposal: Bins) -> Bins:
+        action = draw_by_table(key, average_patches(proposal, patch), kappa)
+        return _spread(action, patch, proposal)
+
+    def log_prob(proposal: Bins, mask: Bins) -> Bins:
+        action = mask[..., :: patch[0], :: patch[1]]
+        value = beta_log_prob(kappa, average_patches(proposal, patch), action)
+        return _share(value, patch, mask)
+
+    def entropy(proposal: Bins) -> Bins:
+        value = beta_entropy(kappa, average_patches(proposal, patch))
+        return _share(value, patch, proposal)
+
+    def kl(p: Bins, q: Bins) -> Bins:
+        coarse = (average_patches(each, patch) for each in (p, q))
+        return _share(beta_kl(kappa, *coarse), patch, p)
+
+    def mode(proposal: Bins) -> Bins:
+        return _spread(average_patches(proposal, patch), patch, proposal)
+
+    def mean(proposal: Bins) -> Bins:
+        coarse = beta_mean(kappa, average_patches(proposal, patch))
+        return _spread(coarse, patch, proposal)
+
+    return MaskPolicy(sample, log_prob, entropy, kl, mode, mean)
