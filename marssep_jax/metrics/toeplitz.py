@@ -14,10 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 RIDGE_EPS = 16.0
-"""First ridge, in machine epsilons of the unit diagonal; tenfold until it holds."""
+"""First ridge, in machine epsilons of the unit diagonal."""
 
-PIVOT_SHARE = 0.5
-"""No pivot of a definite matrix is below the ridge; below half of it, float failed."""
+RIDGE_GROWTH = 4.0
+"""Factor from ridge to ridge until the recursion holds."""
+
+PIVOT_EPS = 256.0
+"""Smallest pivot, in machine epsilons, that the recursion's own rounding leaves
+trustworthy. Exact pivots are never below the ridge, so a larger ridge ends this."""
 
 
 class ToeplitzInverse(NamedTuple):
@@ -125,20 +129,20 @@ def invert(correlation: Float[Array, "s s l"]) -> ToeplitzInverse:
       An operator for `solve`, of NaN where the correlation has any.
     """
     dtype = correlation.dtype
-    eps = jnp.asarray(RIDGE_EPS * jnp.finfo(dtype).eps, dtype)
+    first = jnp.asarray(RIDGE_EPS * jnp.finfo(dtype).eps, dtype)
 
     def failed(carry: _Recursion) -> Array:
         # NaN never holds: the bound ends the search.
-        held = carry.smallest_pivot >= PIVOT_SHARE * carry.ridge
+        held = carry.smallest_pivot >= PIVOT_EPS * jnp.finfo(dtype).eps
         return ~held & (carry.ridge < 1)
 
     zeros = jnp.zeros_like(correlation)
     error = zeros[..., 0]
     none = _Recursion(
-        zeros, zeros, error, error, eps / 10, jnp.full_like(eps, -jnp.inf)
+        zeros, zeros, error, error, first / RIDGE_GROWTH, jnp.full_like(first, -jnp.inf)
     )
     found = jax.lax.while_loop(
-        failed, lambda carry: _recurse(correlation, 10 * carry.ridge), none
+        failed, lambda carry: _recurse(correlation, RIDGE_GROWTH * carry.ridge), none
     )
     size = 2 * correlation.shape[-1]
     return ToeplitzInverse(

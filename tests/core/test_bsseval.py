@@ -59,7 +59,11 @@ def _short(rng):
     return _white(rng)[:, :700]
 
 
-SIGNALS = {f.__name__: f for f in (_white, _pink, _notes, _silent_padded, _short)}
+def _lowpassed(rng):
+    """Return signals whose upper band is 80 dB down, as resampling leaves it."""
+    sections = scipy.signal.butter(8, 0.3, output="sos")
+    noise = rng.standard_normal((2, NUM_SAMPLES))
+    return scipy.signal.sosfilt(sections, noise) + 1e-4 * _white(rng)
 
 
 def _as_mir_eval(estimates, targets):
@@ -72,16 +76,11 @@ def _as_mir_eval(estimates, targets):
     return np.stack(result[:3])
 
 
-def _lowpassed(rng):
-    """Return signals whose upper band is 80 dB down, as resampling leaves it."""
-    sections = scipy.signal.butter(8, 0.3, output="sos")
-    noise = rng.standard_normal((2, NUM_SAMPLES))
-    return scipy.signal.sosfilt(sections, noise) + 1e-4 * _white(rng)
-
-
-@pytest.mark.parametrize("kind", [*SIGNALS, "_correlated", "_lowpassed"])
-def test_sources_variant_equals_mir_eval(kind):
-    targets = globals()[kind](np.random.default_rng(1)).astype(np.float32)
+@pytest.mark.parametrize(
+    "make", [_white, _pink, _notes, _silent_padded, _short, _correlated, _lowpassed]
+)
+def test_sources_variant_equals_mir_eval(make):
+    targets = make(np.random.default_rng(1)).astype(np.float32)
     estimates = _mix(targets).astype(np.float32)
     expected = _as_mir_eval(*(x.astype(np.float64) for x in (estimates, targets)))
     single = bss_eval(jnp.asarray(estimates), jnp.asarray(targets), "sources")
@@ -143,8 +142,7 @@ def test_both_variants_equal_explicit_least_squares(num_sources):
 
 def test_images_variant_equals_museval():
     rng = np.random.default_rng(20)
-    targets = rng.standard_normal((2, 6_000))
-    noise = rng.standard_normal((2, 6_000))
+    targets, noise = _white(rng), _white(rng)
     estimates = np.stack(
         [
             targets[0] + 0.3 * targets[1] + 0.1 * noise[0],
@@ -153,9 +151,9 @@ def test_images_variant_equals_museval():
     )
     # museval 0.4.1, bss_eval with one infinite window, 512 taps, images version.
     expected = [
-        [9.9372236715, -1.0323300476],
-        [10.7660282973, 8.4780231083],
-        [21.1129973117, 21.1636610819],
+        [9.9569751971, -1.139544894],
+        [10.6094976776, 8.3485518042],
+        [20.8695037974, 21.0278191146],
     ]
     single = bss_eval(*(jnp.asarray(x, jnp.float32) for x in (estimates, targets)))
     np.testing.assert_allclose(single, expected, atol=1e-3)
@@ -166,12 +164,12 @@ def test_images_variant_equals_museval():
 
 def test_batch_axes_are_free_and_do_not_mix():
     rng = np.random.default_rng(3)
-    targets = rng.standard_normal((3, 2, 2, 900)).astype(np.float32)
+    targets = rng.standard_normal((3, 2, 2, 1_000)).astype(np.float32)
     estimates = targets + 0.3 * rng.standard_normal(targets.shape).astype(np.float32)
-    together = jax.jit(lambda e, s: bss_eval(e, s, num_taps=64))(estimates, targets)
+    together = jax.jit(lambda e, s: bss_eval(e, s, num_taps=32))(estimates, targets)
     assert together.sir.shape == (3, 2, 2)
     alone = bss_eval(
-        jnp.asarray(estimates[2, 1]), jnp.asarray(targets[2, 1]), num_taps=64
+        jnp.asarray(estimates[2, 1]), jnp.asarray(targets[2, 1]), num_taps=32
     )
     # Other batch sizes, other orders of float32 sums.
     np.testing.assert_allclose(np.stack(together)[:, 2, 1], np.stack(alone), atol=1e-3)
@@ -179,15 +177,15 @@ def test_batch_axes_are_free_and_do_not_mix():
 
 def test_sources_stay_in_the_given_order_whatever_their_level():
     rng = np.random.default_rng(4)
-    targets = _white(rng)[:, :2_000] * np.array([[1], [1e-3]])
+    targets = _white(rng)[:, :1_000] * np.array([[1], [1e-3]])
     # The loud one hears the quiet one at a tenth of its level; not so the other.
     estimates = targets * np.array([[1.2], [0.9]])
     estimates[0] += 120 * targets[1]
     pair = [jnp.asarray(x, jnp.float32) for x in (estimates, targets)]
-    result = bss_eval(*pair, "sources", num_taps=64)
-    swapped = bss_eval(*(x[::-1] for x in pair), "sources", num_taps=64)
+    result = bss_eval(*pair, "sources", num_taps=32)
+    swapped = bss_eval(*(x[::-1] for x in pair), "sources", num_taps=32)
     np.testing.assert_allclose(result.sir[0], swapped.sir[1], atol=1e-3)
-    # 20 dB; 64 free taps of 2,000 take a few hundredths by chance.
+    # 20 dB; 32 free taps of 1,000 take a few hundredths by chance.
     np.testing.assert_allclose(result.sir[0], 20, atol=0.5)
     assert result.sir[1] > 100
     assert swapped.sir[0] > 100
@@ -231,10 +229,15 @@ def test_perfect_estimates_are_very_good_and_equal_targets_no_trouble():
 
 
 def test_nan_comes_out_as_nan_and_comes_out():
-    sound = jnp.ones((2, 1, 200)).at[0, 0, 7].set(jnp.nan)
-    result = np.stack(bss_eval(sound, sound, num_taps=8))
-    assert np.isnan(result[:, 0]).all()
-    assert np.isfinite(result[:, 1]).all()
+    sound = jnp.asarray(
+        np.random.default_rng(10).standard_normal((2, 1_000)), "float32"
+    )
+    result = bss_eval(sound.at[0, 7].set(jnp.nan), sound, num_taps=32)
+    assert np.isnan(np.stack(result)[:, 0]).all()
+    assert np.isfinite(np.stack(result)[:, 1]).all()
+    # In a target it reaches every projection; the search for a ridge still ends.
+    result = bss_eval(sound, sound.at[0, 7].set(jnp.nan), num_taps=32)
+    assert np.isnan(result.sar).all()
 
 
 @pytest.mark.parametrize("num_signals", [1, 2, 3])
