@@ -4,12 +4,14 @@ Heavy imports wait until the arguments have been checked.
 """
 
 import contextlib
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from marssep_jax import interrupts
 from marssep_jax._version import __version__
 from marssep_jax.cli_options import (
     check_json,
@@ -70,6 +72,7 @@ def separate(argv: Sequence[str]) -> int:
         [QueryItem(m, value, 1.0, label) for m, value, label in options.remove or []],
     )
     rows = [_run_one(separator, job, query, options.overwrite) for job in jobs]
+    interrupts.check()
     failed = sum(row["status"] == "failed" for row in rows)
     if options.json:
         _write_json(
@@ -88,6 +91,7 @@ def _run_one(separator: Any, job: Any, query: Any, overwrite: bool) -> dict[str,
     """Run one job; report a bad file and let the others go on."""
     from marssep_jax.file_jobs import run_job
 
+    interrupts.check()
     if not overwrite and all(path.exists() for path in job.outputs):
         print(f"{job.source}: skipped, {job.target} exists (see --overwrite)")
         return {"input": job.source, "status": "skipped", "target": str(job.target)}
@@ -107,13 +111,14 @@ def _run_one(separator: Any, job: Any, query: Any, overwrite: bool) -> dict[str,
 
 
 class _Progress:
-    """A percentage on a terminal, nothing elsewhere."""
+    """A percentage on a terminal, nothing elsewhere; Ctrl-C is heard here."""
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._on = sys.stderr.isatty()
 
     def show(self, share: float) -> None:
+        interrupts.check()
         if self._on:
             filled = int(24 * share)
             bar = "#" * filled + "." * (24 - filled)
@@ -141,7 +146,8 @@ def inspect(argv: Sequence[str]) -> int:
 def _write_json(path: str, value: dict[str, Any]) -> None:
     temporary = f"{path}.{os.getpid()}.part"
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        # A file name that is no text is escaped, which JSON reads back.
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(value, file, indent=2, ensure_ascii=False)
             file.write("\n")
         os.replace(temporary, path)
@@ -174,8 +180,18 @@ def _unexpected(error: Exception) -> RuntimeError:
     return RuntimeError(f"{kind}: {error} (MARSSEP_DEBUG=1 shows where)")
 
 
+def _prepare_process() -> None:
+    interrupts.install()
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that is no text must not end a run of many files.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status: 0, 1 on bad input, 130 on Ctrl-C."""
+    if argv is None:
+        _prepare_process()
     argv = sys.argv[1:] if argv is None else list(argv)
     # Tokenizers come from a package that otherwise comments on what it lacks.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

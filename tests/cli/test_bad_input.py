@@ -82,6 +82,7 @@ def test_no_samples(refused, tmp_path):
         (["--text", ""], "--text is '', expected some words"),
         (["--text", " \t"], "--text is ' \\t', expected some words"),
         (["--remove-text", ""], "--remove-text is '', expected some words"),
+        (["--text", "caf\udce9"], "--text is 'caf\\udce9', expected some words"),
         (["--video", "a.mp4"], "--video: unknown option, expected one of --help, --"),
         (["--text"], "--text: expected one argument"),
         (["--audio", "no.wav"], "--audio is 'no.wav', expected an existing file"),
@@ -307,8 +308,15 @@ def start(argv, cwd):
     )
 
 
-def test_ctrl_c_while_writing(checkpoint, tmp_path):
-    """The real program, interrupted between two windows of an hour of silence."""
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, 130, "marssep separate: interrupted\n"),
+        (signal.SIGTERM, 143, ""),
+    ],
+)
+def test_stopped_while_writing(checkpoint, tmp_path, number, code, message):
+    """The real program, stopped between two windows of an hour of silence."""
     soundfile.write(tmp_path / "a.flac", np.zeros(16_000 * 3_600, np.int16), 16_000)
     argv = ["separate", "a.flac", *OK, "--output", "out", "--checkpoint", checkpoint]
     with start([*argv, "--residual"], tmp_path) as program:
@@ -316,10 +324,10 @@ def test_ctrl_c_while_writing(checkpoint, tmp_path):
         while len(files_in(tmp_path / "out")) < 2 and time.monotonic() < deadline:
             assert program.poll() is None, program.stderr.read()
             time.sleep(0.05)
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         out, err = program.communicate(timeout=60)
-    assert program.returncode == 130
-    assert (out, err) == ("", "marssep separate: interrupted\n")
+    assert program.returncode == code
+    assert (out, err) == ("", message)
     assert files_in(tmp_path / "out") == []
 
 
