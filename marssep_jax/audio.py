@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from marssep_jax.audio_writer import AudioWriter
-from marssep_jax.optional import import_package, reason_of
+from marssep_jax.optional import file_name, import_package, reason_of
 
 READABLE = "a readable wav, flac, ogg or mp3 file"
 # Outside this range a header is damaged rather than a recording unusual; a window
@@ -111,9 +111,11 @@ def open_audio(
             raise FileNotFoundError(f"{label}, expected an existing file")
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             raise ValueError(f"{label}, expected {READABLE} (it is empty)")
-        path = os.fspath(path)
+        source: Any = file_name(path)
+    else:
+        source = path
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(source)
     except (RuntimeError, TypeError) as error:  # TypeError: a headerless .raw name
         raise ValueError(
             f"{label}, expected {READABLE} ({reason_of(error)})"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from marssep_jax.optional import import_package, reason_of
+from marssep_jax.optional import file_name, import_package, reason_of
 
 # A plain wav header counts bytes in 32 bits.
 WAV_LIMIT_BYTES = 4_000_000_000
@@ -93,7 +93,7 @@ class AudioWriter:
         with self._as_os_error():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = soundfile.SoundFile(
-                str(self._temporary), "w", **self._settings
+                file_name(self._temporary), "w", **self._settings
             )
         return self
 
@@ -155,7 +155,7 @@ class AudioWriter:
         soundfile = import_package("soundfile", "writing audio")
         with open(self._temporary, "rb") as file:
             os.fsync(file.fileno())
-        if soundfile.info(str(self._temporary)).frames != self._num_written:
+        if soundfile.info(file_name(self._temporary)).frames != self._num_written:
             raise RuntimeError("fewer samples arrived than were written")
 
     @contextlib.contextmanager

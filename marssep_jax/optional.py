@@ -5,6 +5,7 @@ without them.
 """
 
 import importlib
+import os
 from typing import Any
 
 
@@ -21,6 +22,11 @@ def import_package(name: str, purpose: str) -> Any:
             f"{purpose} needs the package {name!r}, which could not be imported "
             f"({one_line(error)})"
         ) from error
+
+
+def file_name(path: str | os.PathLike[str]) -> str | bytes:
+    """Return a path as libsndfile's wrapper takes it, valid Unicode or not."""
+    return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
 def one_line(error: BaseException) -> str:

@@ -210,7 +210,7 @@ def embed_item(embedder: Embedder, params: Params, item: QueryItem) -> Array:
     label = item.label or item.modality
     encoder, config, frontend = embedder
     if item.modality == "text":
-        if not isinstance(item.value, str) or not item.value.strip():
+        if not _is_words(item.value):
             raise ValueError(f"{label} is {item.value!r}, expected some words")
         ids = jnp.asarray(tokenise([item.value], config.text_length))
         row = encoder.text(params, ids)[0]
@@ -226,6 +226,15 @@ def embed_item(embedder: Embedder, params: Params, item: QueryItem) -> Array:
     windows = _audio_windows(item.value, frontend, label)
     rows = jnp.concatenate([encoder.audio(params, row[None]) for row in windows])
     return compose(rows, jnp.ones(rows.shape[0]))
+
+
+def _is_words(value: Any) -> bool:
+    # An argument that is no valid UTF-8 reaches us with lone surrogates.
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    )
 
 
 def _audio_windows(

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,6 +180,26 @@ def test_removal_alone_is_the_residual_of_the_query(separate, recording, tmp_pat
     rest, _ = soundfile.read(tmp_path / "out" / "a_target.wav")
     # FFTs in float32.
     np.testing.assert_allclose(rest, wanted, atol=1e-6)
+
+
+def test_file_name_that_is_no_text(checkpoint, recording, tmp_path):
+    source = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    os.replace(recording("a.wav"), source)
+    command = [sys.executable, "-m", "marssep_jax.cli", "separate", source]
+    options = ["--text", "violin", "--output", "out", "--checkpoint", checkpoint]
+    root = str(Path(__file__).parents[2])
+    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [*command, *options, "--json", "r.json"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    (row,) = json.loads((tmp_path / "r.json").read_text())["files"]
+    assert os.fsencode(row["input"]) == source
+    assert os.listdir(os.fsencode(tmp_path) + b"/out") == [b"caf\xe9_target.wav"]
 
 
 def test_standard_input(separate, recording, tmp_path, monkeypatch):
