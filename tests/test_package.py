@@ -64,7 +64,7 @@ print(len(names))
 
 
 @pytest.mark.parametrize(
-    "package, forbidden",
+    ("package", "forbidden"),
     [("marssep_jax", CORE_FORBIDS), ("data_pipelines", DATA_FORBIDS)],
 )
 def test_no_module_names_what_it_must_not_know(package, forbidden):
