@@ -216,7 +216,7 @@ def _hz_ticks(axes: Axes, grid_hz: np.ndarray) -> None:
     names: list[str] = []
     for hz in reversed(TICKS_HZ):  # low rows may lie too close to label them all
         row = float(np.interp(hz, grid_hz, rows))
-        apart = not at or at[-1] - row > 0.1 * len(grid_hz)
+        apart = not at or at[-1] - row > 0.12 * len(grid_hz)
         if grid_hz[0] <= hz <= grid_hz[-1] and apart:
             at.append(row)
             names.append(f"{hz // 1000}k" if hz >= 1_000 else str(hz))
