@@ -1,0 +1,240 @@
+"""Portable models: one folder that holds parameters and what they mean.
+
+``bundle.json`` holds the settings and the layout of the parameters, and
+``parameters.npz`` the arrays. A zip of plain arrays is as small as any other
+container here, runs no code when it is read, and any NumPy opens it. The layout
+is data, so a reader needs no template; a SHA-256 ties the two files together.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from marssep_jax.types import Params
+
+FORMAT = "marssep-bundle"
+FORMAT_VERSION = 1
+RECORD, ARRAYS = "bundle.json", "parameters.npz"
+EXPECTED = "the folder of a trained model"
+# Where a workdir keeps its model.
+SUBFOLDERS = ("model", "checkpoint")
+
+
+class ModelBundle(NamedTuple):
+    """A trained model.
+
+    ``config`` has the keys ``frontend``, ``separator``, ``encoder`` and ``judge``
+    (records of ``config.py`` as dicts, None where there is none), and
+    ``class_names``, ``step``, ``stage``, ``licence`` and ``versions``.
+    Parameters are nested dicts of arrays, or None for a part that is missing.
+    """
+
+    config: dict[str, Any]
+    separator_params: Params
+    model_state: Params
+    encoder_params: Params
+    judge_params: Params | None
+
+
+PARTS = ModelBundle._fields[1:]
+
+
+def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
+    """Write a bundle, replacing one that is there; whole or not at all.
+
+    Raises:
+      ValueError: a file or another folder is in the way, or parameters that are
+        not nested dicts of arrays.
+      OSError: no room, or no permission.
+    """
+    folder = Path(os.path.abspath(path))
+    if folder.exists() and not _is_bundle(folder) and not _is_empty(folder):
+        raise ValueError(
+            f"path is {str(path)!r}, expected a new folder or a model to replace"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    layout = {part: _flatten(getattr(bundle, part), (part,), arrays) for part in PARTS}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        digest = _write_arrays(partial / ARRAYS, arrays)
+        record = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "config": bundle.config,
+            "sha256": digest,
+            "layout": layout,
+        }
+        _write_bytes(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
+        _put_in_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_bundle(path: str | os.PathLike[str]) -> ModelBundle:
+    """Read a bundle into NumPy arrays; see `resolve_bundle` for workdirs.
+
+    Raises:
+      ValueError: another folder, or a damaged or foreign model.
+    """
+    folder = Path(path)
+    record = _read_record(folder)
+    try:
+        raw = (folder / ARRAYS).read_bytes()
+        if hashlib.sha256(raw).hexdigest() != record["sha256"]:
+            raise ValueError(f"its {ARRAYS} is damaged")
+        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+            parts = {
+                part: _unflatten(record["layout"][part], (part,), arrays)
+                for part in PARTS
+            }
+        return ModelBundle(dict(record["config"]), **parts)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"checkpoint is {str(path)!r}, expected {EXPECTED} ({_why(error)})"
+        ) from error
+
+
+def resolve_bundle(path: str | os.PathLike[str]) -> Path:
+    """Return the bundle folder that a path means.
+
+    Args:
+      path: a bundle, or a workdir that holds one as ``model`` or ``checkpoint``.
+
+    Raises:
+      ValueError: neither.
+    """
+    folder = Path(path)
+    for candidate in (folder, *(folder / name for name in SUBFOLDERS)):
+        if _is_bundle(candidate):
+            return candidate
+    reason = f"it holds no {RECORD}"
+    if not folder.is_dir():
+        reason = "no such folder"
+    elif (folder / "checkpoints").is_dir():
+        reason = "its training has not finished"
+    raise ValueError(f"checkpoint is {str(path)!r}, expected {EXPECTED} ({reason})")
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / RECORD).is_file()
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split())
+
+
+def _flatten(
+    tree: Params, place: tuple[str, ...], arrays: dict[str, np.ndarray]
+) -> Any:
+    """Collect arrays by path and return the layout: dicts, leaves and None."""
+    if tree is None:
+        return None
+    if isinstance(tree, Mapping):
+        return {
+            str(name): _flatten(child, (*place, str(name)), arrays)
+            for name, child in tree.items()
+        }
+    if not hasattr(tree, "dtype"):
+        raise ValueError(
+            f"{'/'.join(place)} is {type(tree).__name__}, expected an array or a dict"
+        )
+    array = np.asarray(tree)
+    arrays[f"a{len(arrays)}"] = _portable(array)
+    return [f"a{len(arrays) - 1}", str(array.dtype), list(array.shape)]
+
+
+def _unflatten(
+    layout: Any, place: tuple[str, ...], arrays: Mapping[str, np.ndarray]
+) -> Params:
+    if layout is None:
+        return None
+    if isinstance(layout, dict):
+        return {
+            name: _unflatten(child, (*place, name), arrays)
+            for name, child in layout.items()
+        }
+    name, dtype, shape = layout
+    array = arrays[name]
+    if array.shape != tuple(shape):
+        raise ValueError(f"{'/'.join(place)} has shape {array.shape}, not {shape}")
+    return array.view(jnp.dtype(dtype))
+
+
+def _portable(array: np.ndarray) -> np.ndarray:
+    """View what NumPy has no name for (bfloat16, float8) as unsigned integers."""
+    if array.dtype.kind != "V":
+        return array
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    raw = buffer.getvalue()
+    _write_bytes(path, raw)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _write_bytes(path: Path, raw: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename into place; a folder that is not empty cannot be replaced at once."""
+    if not _is_bundle(folder):
+        os.replace(partial, folder)
+        return
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(folder, old)
+    try:
+        os.replace(partial, folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ValueError(f"its {RECORD} describes something else")
+        if record.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"format {record.get('format_version')}, this version reads "
+                f"{FORMAT_VERSION}"
+            )
+        missing = [k for k in ("frontend", "separator") if k not in record["config"]]
+        if missing:
+            raise ValueError(f"its config has no {missing[0]!r}")
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"checkpoint is {str(folder)!r}, expected {EXPECTED} ({_why(error)})"
+        ) from error
