@@ -1,0 +1,138 @@
+"""The folder of a run: its settings, its lock and the mark of its end."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from marssep_jax.checkpoint.store import CheckpointStore
+
+CONFIG, MARK, LOCK = "config.json", "COMPLETED", ".lock"
+MISSING = "absent"
+
+
+class Workdir(NamedTuple):
+    """An opened workdir; ``store`` is its ``checkpoints`` folder."""
+
+    path: Path
+    config: dict[str, Any]
+    store: CheckpointStore
+
+    def is_complete(self) -> bool:
+        """Say whether the run has ended."""
+        return (self.path / MARK).is_file()
+
+    def complete(self, record: Mapping[str, Any]) -> None:
+        """Mark the run as ended, with a few words on how."""
+        write_json(self.path / MARK, record)
+
+
+@contextlib.contextmanager
+def open_workdir(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    keep: int = 2,
+) -> Iterator[Workdir]:
+    """Open or make the workdir of a run, for this process alone.
+
+    Args:
+      path: the folder.
+      config: resolved settings; they are compared with those of an earlier start.
+      provenance: what is written beside them and not compared, such as versions.
+      keep: checkpoints kept besides the best one.
+
+    Yields:
+      The workdir; its checkpoints are on disk when the block ends.
+
+    Raises:
+      ValueError: a file in the way, another run at work here, or one of another
+        configuration.
+    """
+    folder = Path(os.path.abspath(path))
+    plain = json.loads(json.dumps(config))  # tuples become lists, as they will be read
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+    if not folder.is_dir():
+        raise ValueError(f"workdir is {str(path)!r}, expected a folder")
+    with _locked(folder, str(path)):
+        _check_config(folder, plain, str(path), dict(provenance or {}))
+        with CheckpointStore(folder / "checkpoints", keep=keep) as store:
+            yield Workdir(folder, plain, store)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, shown: str) -> Iterator[None]:
+    """Hold the workdir's lock, which the system drops when the process ends.
+
+    The hosts of one run share the folder: only the first of them locks it.
+    """
+    import fcntl  # absent on Windows, where the package still imports
+
+    if jax.process_index() > 0:
+        yield
+        return
+    with open(folder / LOCK, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"workdir is {shown!r}, expected one that no other run is using"
+            ) from error
+        yield
+
+
+def _check_config(
+    folder: Path, config: dict[str, Any], shown: str, provenance: dict[str, Any]
+) -> None:
+    path = folder / CONFIG
+    if not path.exists():
+        if (folder / "checkpoints").exists():
+            raise ValueError(f"workdir is {shown!r}, expected a {CONFIG} in it")
+        if jax.process_index() == 0:
+            write_json(path, {"config": config, **provenance})
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"workdir is {shown!r}, expected a readable {CONFIG} in it"
+        ) from error
+    changes = differences(before, config)
+    if changes:
+        key, old, new = changes[0]
+        more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
+        raise ValueError(
+            f"config.{key} is {new!r}, expected {old!r} as {shown} was started with"
+            f"{more}: use another workdir"
+        )
+
+
+def differences(
+    before: Any, after: Any, place: tuple[str, ...] = ()
+) -> list[tuple[str, Any, Any]]:
+    """List what differs between two nested dicts: (dotted key, before, after)."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            change
+            for name in sorted(before.keys() | after.keys())
+            for change in differences(
+                before.get(name, MISSING), after.get(name, MISSING), (*place, name)
+            )
+        ]
+    return [] if before == after else [(".".join(place), before, after)]
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file that is either whole or not there."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
