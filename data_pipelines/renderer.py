@@ -12,6 +12,9 @@ OVERSAMPLING = 2
 """The synthesiser interpolates linearly; at twice the rate what it folds back
 lies above the band that is kept."""
 
+FADE_SAMPLES = 1_024
+"""A voice that is switched off fades for a few milliseconds."""
+
 TUNING = 0.4
 """Clips are out of tune by up to this many semitones either way."""
 
@@ -66,7 +69,7 @@ class Player:
         """
         import soxr
 
-        self._synth.sounds_off(0)
+        self._silence()
         self._synth.program_select(0, self._font, 0, program, drums)
         self._synth.set_tuning(0, tuning)
         rate = OVERSAMPLING * self._rate
@@ -87,6 +90,12 @@ class Player:
         parts.append(self._advance(end - now))
         wave = soxr.resample(np.concatenate(parts), rate, self._rate, quality="HQ")
         return np.asarray(wave[:num_samples], np.float32)
+
+    def _silence(self) -> None:
+        """Let what still sounds fade out, so that clips share nothing."""
+        self._synth.sounds_off(0)
+        while np.any(self._advance(FADE_SAMPLES)):
+            pass
 
     def _advance(self, count: int) -> np.ndarray:
         stereo = np.frombuffer(self._synth.generate(count), np.float32)

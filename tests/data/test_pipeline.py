@@ -242,9 +242,9 @@ def test_half_read_streams_end_without_hanging():
     code = """
         from data_pipelines.pipeline import MixtureSpec, mixture_batches
         from data_pipelines.synthetic import synthetic_catalogue
-        catalogue = synthetic_catalogue(8_192, crop_samples=8_192)
-        spec = MixtureSpec(32, num_samples=8_192)
-        for _ in range(5):
+        catalogue = synthetic_catalogue(4_096, crop_samples=4_096)
+        spec = MixtureSpec(64, num_samples=4_096)
+        for _ in range(15):
             stream = mixture_batches(catalogue, "train", spec)
             next(stream)
         print("left")
