@@ -15,15 +15,13 @@ So the weights of entropy and divergences, which are means over bins, hold for a
 grid sizes and at all levels but ``joint``.
 """
 
-from typing import Literal, get_args
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from marssep_jax.types import Metrics, SurrogateFn
 
-RatioLevel = Literal["bin", "mask", "joint"]
+RATIO_LEVELS = ("bin", "mask", "joint")
 
 # exp() of a log-ratio stays below 5e8: times any advantage, and squared in a
 # gradient's norm, that is far inside float32. A ratio of e^20 has left every trust
@@ -64,9 +62,7 @@ def _monitors(
     return jax.lax.stop_gradient(metrics)
 
 
-def clipped_surrogate(
-    clip_eps: float = 0.2, ratio_level: RatioLevel = "bin"
-) -> SurrogateFn:
+def clipped_surrogate(clip_eps: float = 0.2, ratio_level: str = "bin") -> SurrogateFn:
     """Build J = E[min(r A, clip(r, 1 - eps, 1 + eps) A)] (section 4).
 
     - ``bin``: every bin is an action with a ratio of its own.
@@ -78,7 +74,7 @@ def clipped_surrogate(
 
     Args:
       clip_eps: half width of the trust region of the ratio; 0.2 in the paper.
-      ratio_level: what one ratio is about.
+      ratio_level: what one ratio is about, one of ``RATIO_LEVELS``.
 
     Returns:
       ``surrogate(log_ratio [b k g h w], advantage [b k g]) -> (J, metrics)``,
@@ -89,8 +85,8 @@ def clipped_surrogate(
     """
     if not 0.0 < clip_eps < 1.0:
         raise ValueError(f"clip_eps is {clip_eps!r}, expected a number in (0, 1)")
-    if ratio_level not in get_args(RatioLevel):
-        expected = ", ".join(get_args(RatioLevel))
+    if ratio_level not in RATIO_LEVELS:
+        expected = ", ".join(RATIO_LEVELS)
         raise ValueError(f"ratio_level is {ratio_level!r}, expected one of {expected}")
 
     def surrogate(

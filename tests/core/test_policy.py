@@ -136,7 +136,8 @@ def test_kl_is_the_closed_form_in_double_precision():
     expected += (c - a + d - b) * special.psi(a + b)
     got = jax.jit(POLICY.kl)(p.astype(np.float32), q.astype(np.float32))
     np.testing.assert_allclose(got, expected, **LOG_TOLERANCE)
-    np.testing.assert_array_equal(POLICY.kl(P_GRID, P_GRID), 0.0)
+    same = jax.jit(POLICY.kl)(P_GRID, P_GRID)
+    np.testing.assert_array_equal(same, 0.0)
 
 
 def test_kl_gradient_is_exact_up_to_the_ends():
@@ -155,19 +156,22 @@ def test_kl_gradient_is_exact_up_to_the_ends():
 
 
 def test_mode_and_mean():
-    inside = np.array([0.05, 0.3, 0.5, 0.97], np.float32)
+    inside = jnp.array([0.05, 0.3, 0.5, 0.97])
     np.testing.assert_array_equal(POLICY.mode(inside), inside)
     # The mode maximises the density: no neighbour is likelier.
     for step in (-1e-2, 1e-2):
         at_mode = POLICY.log_prob(inside, POLICY.mode(inside))
-        assert (at_mode > POLICY.log_prob(inside, inside + np.float32(step))).all()
-    np.testing.assert_allclose(POLICY.mean(P_GRID), exact(P_GRID).mean(), rtol=1e-6)
+        assert (at_mode > POLICY.log_prob(inside, inside + step)).all()
+    np.testing.assert_allclose(
+        POLICY.mean(jnp.asarray(P_GRID)), exact(P_GRID).mean(), rtol=1e-6
+    )
 
 
 def test_vmap_over_keys_gives_the_group():
     proposal = jax.random.uniform(jax.random.key(0), (2, 3, 4, 5))
     keys = jax.random.split(jax.random.key(1), 6)
-    group = jax.vmap(POLICY.sample, (0, None), out_axes=2)(keys, proposal)
+    draw_group = jax.jit(jax.vmap(POLICY.sample, (0, None), out_axes=2))
+    group = draw_group(keys, proposal)
     assert group.shape == (2, 3, 6, 4, 5)
     np.testing.assert_array_equal(group[:, :, 4], POLICY.sample(keys[4], proposal))
     assert len(np.unique(group)) == group.size
@@ -179,7 +183,7 @@ def test_samples_score_their_entropy(sampler):
     # whose deviation is below 0.8: standard error 0.006, four of them.
     policy = beta_policy(KAPPA, sampler=sampler)
     proposal = jnp.broadcast_to(jnp.array([0.02, 0.4, 0.9])[:, None], (3, 20_000))
-    mask = policy.sample(jax.random.key(0), proposal)
+    mask = jax.jit(policy.sample)(jax.random.key(0), proposal)
     surprise = -jnp.mean(policy.log_prob(proposal, mask), axis=1)
     np.testing.assert_allclose(surprise, policy.entropy(proposal[:, 0]), atol=0.023)
 
@@ -206,10 +210,11 @@ def test_patch_policy_sums_to_the_exact_density(patch):
     coarse, against = (average_patches(each, patch) for each in (proposal, other))
     action = mask[..., :: patch[0], :: patch[1]]
     assert len(np.unique(mask)) == coarse.size  # one variate per patch
+    log_prob, entropy, kl = map(jax.jit, (policy.log_prob, policy.entropy, policy.kl))
     for got, expected in (
-        (policy.log_prob(proposal, mask), exact(coarse).logpdf(action)),
-        (policy.entropy(proposal), exact(coarse).entropy()),
-        (policy.kl(proposal, other), POLICY.kl(coarse, against)),
+        (log_prob(proposal, mask), exact(coarse).logpdf(action)),
+        (entropy(proposal), exact(coarse).entropy()),
+        (kl(proposal, other), jax.jit(POLICY.kl)(coarse, against)),
     ):
         assert got.shape == proposal.shape
         # Up to 35 shares of one value are summed up again.
@@ -261,7 +266,7 @@ def test_patch_actions_have_the_exact_marginal():
             lambda: beta_policy(noise_patch=(2, 2), sampler="jax"),
             r"noise_patch is \(2, 2\), expected \(1, 1\) with sampler 'jax'",
         ),
-        (lambda: patch_beta_policy(patch=(8,)), r"patch is \(8,\), expected"),
+        (lambda: patch_beta_policy(patch=(8, 0)), r"patch is \(8, 0\), expected"),
         (lambda: patch_beta_policy(kappa=-1.0), "kappa is -1.0, expected"),
     ],
 )

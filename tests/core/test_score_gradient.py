@@ -6,6 +6,8 @@ double precision. Sampled estimates are held against it in standard errors: five
 which chance exceeds in one of 1.7 million comparisons.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,9 @@ from marssep_jax.policy import beta_policy, patch_beta_policy
 from marssep_jax.surrogates import clipped_surrogate, policy_gradient
 
 KAPPA = 9.0
+INDEPENDENT = beta_policy(KAPPA)
+SHARED = beta_policy(KAPPA, noise_patch=(1, 2))
+PATCH = patch_beta_policy(KAPPA, (1, 2))
 NUM_SAMPLES = 100_000
 MEAN_SLOPE = KAPPA / (2 + KAPPA)  # d E[M] / d P
 PROPOSALS = [(0.3, 0.6), (0.02, 0.95), (0.5, 0.5)]
@@ -55,18 +60,31 @@ def expected_reward(proposal):
     return probability @ smooth_reward(mask, np)
 
 
-def draw(policy, proposal, seed=0):
-    """Masks [G, 1, 2] of a grid of one row and two columns."""
-    keys = jax.random.split(jax.random.key(seed), NUM_SAMPLES)
-    grid = jnp.asarray(proposal, jnp.float32)[None]
-    return jax.jit(jax.vmap(policy.sample, (0, None)))(keys, grid)
+def as_grid(proposal):
+    """One row, two columns."""
+    return jnp.asarray(proposal, jnp.float32)[None]
+
+
+@partial(jax.jit, static_argnums=0)
+def draw_masks(policy, keys, grid):
+    return jax.vmap(policy.sample, (0, None))(keys, grid)
+
+
+def draw(policy, proposal):
+    """Masks [G, 1, 2]."""
+    keys = jax.random.split(jax.random.key(0), NUM_SAMPLES)
+    return draw_masks(policy, keys, as_grid(proposal))
+
+
+@partial(jax.jit, static_argnums=0)
+def grid_scores(policy, grid, mask):
+    score = jax.grad(lambda p, m: jnp.sum(policy.log_prob(p, m)))
+    return jax.vmap(score, (None, 0))(grid, mask)[:, 0]
 
 
 def scores(policy, proposal, mask):
     """Gradient in P of a mask's summed log-density, one row per mask: [G, 2]."""
-    grid = jnp.asarray(proposal, jnp.float32)[None]
-    score = jax.grad(lambda p, m: jnp.sum(policy.log_prob(p, m)))
-    return np.asarray(jax.jit(jax.vmap(score, (None, 0)))(grid, mask))[:, 0]
+    return np.asarray(grid_scores(policy, as_grid(proposal), mask))
 
 
 def mean_and_error(terms):
@@ -90,9 +108,7 @@ def test_expectation_of_the_score_estimator_is_the_exact_gradient(proposal):
     # No chance here: E[R grad ln pi] by quadrature, with the policy's own float32
     # gradient. The logarithms in it converge like 1 / count^2 near the ends.
     mask, probability = product_rule(proposal, 100)
-    score = scores(
-        beta_policy(KAPPA), proposal, jnp.asarray(mask, jnp.float32)[:, None]
-    )
+    score = scores(INDEPENDENT, proposal, jnp.asarray(mask, jnp.float32)[:, None])
     weighted = (probability * smooth_reward(mask, np))[:, None] * score
     exact = slope_of(expected_reward, proposal)
     np.testing.assert_allclose(weighted.sum(0), exact, atol=5e-4)
@@ -100,7 +116,7 @@ def test_expectation_of_the_score_estimator_is_the_exact_gradient(proposal):
 
 @pytest.mark.parametrize("proposal", PROPOSALS)
 def test_sampled_estimator_is_unbiased(proposal):
-    got, error = estimate(beta_policy(KAPPA), proposal, smooth_reward)
+    got, error = estimate(INDEPENDENT, proposal, smooth_reward)
     exact = slope_of(expected_reward, proposal)
     assert np.all(np.abs(got - exact) < 5 * error)
     # The comparison means something: the error is small beside the gradient.
@@ -120,7 +136,7 @@ def test_sampled_estimator_is_unbiased(proposal):
 def test_surrogate_climbs_the_exact_gradient(surrogate, scale):
     # From sample to J as the update does it, at ratio 1; a mean over two bins
     # halves the gradient, except at level "joint".
-    proposal, policy = PROPOSALS[0], beta_policy(KAPPA)
+    proposal, policy = PROPOSALS[0], INDEPENDENT
     mask = draw(policy, proposal)[None, None]
     reward = smooth_reward(mask[..., 0, :])
     log_prob = jax.vmap(policy.log_prob, (None, 2), 2)
@@ -137,7 +153,7 @@ def test_surrogate_climbs_the_exact_gradient(surrogate, scale):
 
 def test_leave_one_out_keeps_the_gradient_and_lowers_its_error():
     # Groups of four; the advantage is undone of its scale, one number.
-    proposal, policy = PROPOSALS[0], beta_policy(KAPPA)
+    proposal, policy = PROPOSALS[0], INDEPENDENT
     mask = draw(policy, proposal)
     reward = smooth_reward(mask[:, 0]) + 5.0  # a level that a baseline must remove
     grouped = np.asarray(reward).reshape(-1, 1, 4)
@@ -158,19 +174,19 @@ def test_leave_one_out_keeps_the_gradient_and_lowers_its_error():
 def test_shared_noise_makes_the_estimator_n_times_too_large():
     # Reward M_1 + M_2 at equal P: the exact gradient is that of independent bins,
     # because expectations add up; the estimator gives each bin what both earned.
-    policy, proposal = beta_policy(KAPPA, noise_patch=(1, 2)), (0.4, 0.4)
+    policy, proposal = SHARED, (0.4, 0.4)
     got, error = estimate(policy, proposal, lambda mask: mask.sum(-1))
     assert np.all(np.abs(got - 2 * MEAN_SLOPE) < 5 * error)
     assert np.all(got - MEAN_SLOPE > 50 * error)
     # Independent noise has no such bias.
-    got, error = estimate(beta_policy(KAPPA), proposal, lambda mask: mask.sum(-1))
+    got, error = estimate(INDEPENDENT, proposal, lambda mask: mask.sum(-1))
     assert np.all(np.abs(got - MEAN_SLOPE) < 5 * error)
 
 
 def test_shared_noise_cannot_tell_the_bins_of_a_patch_apart():
     # Reward M_1 - M_2: the exact gradient is (1, -1) times 9 / 11. At P = (0.3,
     # 0.6) the estimator keeps less than a tenth of it, and at equal P nothing.
-    policy = beta_policy(KAPPA, noise_patch=(1, 2))
+    policy = SHARED
     exact = MEAN_SLOPE * np.array([1.0, -1.0])
     got, error = estimate(policy, (0.3, 0.6), lambda mask: mask[..., 0] - mask[..., 1])
     assert np.all(np.abs(got - exact) > 50 * error)
@@ -188,6 +204,5 @@ def test_patch_action_is_unbiased_where_shared_noise_is_not():
 
     proposal = (0.3, 0.6)
     exact = slope_of(expected, (0.45,)) / 2 * np.ones(2)
-    policy = patch_beta_policy(KAPPA, (1, 2))
-    got, error = estimate(policy, proposal, smooth_reward)
+    got, error = estimate(PATCH, proposal, smooth_reward)
     assert np.all(np.abs(got - exact) < 5 * error)

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 
 from marssep_jax.surrogates import (
     LOG_RATIO_LIMIT,
+    RATIO_LEVELS,
     clipped_surrogate,
     policy_gradient,
 )
 
-LEVELS = ("bin", "mask", "joint")
 KEYS = {"policy/clip_fraction", "policy/ratio_max", "policy/approx_kl"}
-SURROGATES = [clipped_surrogate(0.2, level) for level in LEVELS] + [policy_gradient()]
+SURROGATES = [clipped_surrogate(0.2, level) for level in RATIO_LEVELS] + [
+    policy_gradient()
+]
 
 
 def one_mask(ratios):
@@ -42,7 +44,7 @@ def gain(value):
         (1.1, 2.0, 2.2, 2.2),
     ],
 )
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", RATIO_LEVELS)
 def test_ppo_by_hand(level, ratio, advantage, value, slope):
     # With a single bin the three levels are one.
     surrogate = jax.jit(jax.value_and_grad(clipped_surrogate(0.2, level), has_aux=True))
@@ -131,7 +133,7 @@ def test_runaway_ratios_stay_finite(surrogate, advantage, log_ratio):
     assert metrics["policy/ratio_max"] <= np.exp(LOG_RATIO_LIMIT) * (1 + 1e-5)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", RATIO_LEVELS)
 @given(
     st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6),
     st.floats(-2, 2, width=32),
