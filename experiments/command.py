@@ -1,17 +1,23 @@
 """How every program of this folder starts, fails and stops."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from absl import flags
 
+from marssep_jax import interrupts
+
+EXPECTED = (ValueError, OSError, ImportError)
+"""What bad input, a full disk or a missing package raise."""
+
 
 def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
     """Parse flags, run a program and leave with the promised exit status.
 
     0 is success, also of ``--help``; 1 is bad input, told in one line on standard
-    error; 130 is Ctrl-C.
+    error; 130 is Ctrl-C. MARSSEP_DEBUG=1 shows where an error comes from.
 
     Args:
       main: The program; it reads ``absl.flags.FLAGS``.
@@ -22,16 +28,34 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         print(sys.modules[main.__module__].__doc__)
         print(flags.FLAGS.module_help(main.__module__))
         sys.exit(0)
+    interrupts.install()
     try:
-        rest = flags.FLAGS(argv)
-        if rest[1:]:
-            raise ValueError(f"argument is {rest[1]!r}, expected flags only")
+        _parse(argv)
         main()
+        interrupts.check()
     except KeyboardInterrupt:
         _leave("stopped", 130)
-    except (flags.Error, ValueError, OSError) as error:
-        _leave(f"error: {error}", 1)
+    except Exception as error:
+        if os.environ.get("MARSSEP_DEBUG"):
+            raise
+        if isinstance(error, (*EXPECTED, flags.Error)):
+            _leave(f"error: {error}", 1)
+        kind = type(error).__name__
+        _leave(f"error: {kind}: {error} (MARSSEP_DEBUG=1 shows where)", 1)
     sys.exit(0)
+
+
+def _parse(argv: list[str]) -> None:
+    try:
+        rest = flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:  # ml_collections, of a config key
+        known = [key for key in argv[1:] if key.startswith("--config.")]
+        text = " ".join(str(error).replace("\\n", " ").replace("\\", "").split())
+        key = next((k for k in known if k.split("=")[0].split(".")[-1] in text), "")
+        key = key.split("=")[0] or "--config"
+        raise ValueError(f"{key} is unknown, expected a key of the config") from error
+    if rest[1:]:
+        raise ValueError(f"argument is {rest[1]!r}, expected flags only")
 
 
 def _leave(message: str, status: int) -> NoReturn:
