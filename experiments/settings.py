@@ -1,0 +1,175 @@
+"""What a config file may say, as frozen records; light, so that --help is quick.
+
+A config file returns `default_config()` with changes. Sections are records of
+``marssep_jax.config`` and of this module. The policy update's section is called
+``rl``: ``update`` is the name of a method of every ConfigDict.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_collections
+
+from marssep_jax.config import (
+    EncoderConfig,
+    FrontendConfig,
+    JudgeConfig,
+    OptimiserConfig,
+    PolicyConfig,
+    SeparatorConfig,
+    UpdateConfig,
+    from_dict,
+    to_dict,
+)
+
+STAGES = ("supervised", "policy")
+
+
+def _require(ok: bool, name: str, value: object, expected: str) -> None:
+    if not ok:
+        raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which recordings, and how mixtures are drawn from them."""
+
+    dataset: str = "instruments"  # a name under data_dir, a folder, or "synthetic"
+    data_dir: str = "data"
+    split: str = "train"
+    validation_split: str = "validation"
+    num_validation: int = 48
+    num_sources: int = 2
+    num_absent: int = 0
+    gain_db: float = 5.0
+    eq_db: float = 4.0
+    query_concentration: float = 0.5
+    same_family_share: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, and what happens on the way; 0 switches off."""
+
+    batch_size: int = 16
+    num_steps: int = 1_000
+    log_every: int = 50
+    eval_every: int = 0
+    save_every: int = 0
+    patience: int = 0  # evaluations without a better validation SI-SDRi
+    max_wall_s: float = 0.0
+    mask_target: str = "ratio"  # ours; omnisep: "binary"
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
+        _require(
+            self.mask_target in ("ratio", "binary"),
+            "mask_target",
+            self.mask_target,
+            "'ratio' or 'binary'",
+        )
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Trained models to start from: folders of bundles or of finished runs.
+
+    ``encoder`` gives encoder, pooling and judge; where it is empty they come from
+    ``separator``, and where both are, the encoder is random.
+    """
+
+    encoder: str = ""
+    separator: str = ""
+
+
+def _default_separator() -> SeparatorConfig:
+    """Fit the published network to the small encoder's queries."""
+    return SeparatorConfig(embed_dim=EncoderConfig().embed_dim)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of one training run."""
+
+    stage: str = "supervised"
+    seed: int = 0
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    separator: SeparatorConfig = field(default_factory=_default_separator)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    rl: UpdateConfig = field(default_factory=UpdateConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+
+    def __post_init__(self) -> None:
+        """Check what concerns several sections."""
+        _require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
+        _require(
+            self.separator.embed_dim == self.encoder.embed_dim,
+            "config.separator.embed_dim",
+            self.separator.embed_dim,
+            f"{self.encoder.embed_dim} as config.encoder has",
+        )
+        _require(
+            self.stage == "supervised" or bool(self.start.separator),
+            "config.start.separator",
+            self.start.separator,
+            "the supervised model that the policy stage starts from",
+        )
+
+
+SECTIONS: dict[str, Any] = {
+    entry.name: entry.default_factory
+    for entry in dataclasses.fields(Settings)
+    if entry.default_factory is not dataclasses.MISSING
+}
+"""Section to the function that makes its defaults."""
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Return every setting with its default, locked against new names."""
+    return ml_collections.ConfigDict(to_dict(Settings())).lock()
+
+
+def resolve(config: Mapping[str, Any]) -> Settings:
+    """Turn a config into records; what it leaves out keeps its default.
+
+    Raises:
+      ValueError: an unknown key, a value of the wrong type or out of range.
+    """
+    if isinstance(config, ml_collections.ConfigDict):
+        config = config.to_dict()
+    fields = {entry.name for entry in dataclasses.fields(Settings)}
+    if unknown := sorted(set(config) - fields):
+        raise ValueError(
+            f"config.{unknown[0]} is unknown, expected one of "
+            + ", ".join(sorted(fields))
+        )
+    values = {
+        name: _section(name, value) if name in SECTIONS else value
+        for name, value in config.items()
+    }
+    return Settings(**values)
+
+
+def _section(name: str, values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"config.{name} is {values!r}, expected a section of settings")
+    default = SECTIONS[name]()
+    known = {entry.name for entry in dataclasses.fields(default)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(
+            f"config.{name}.{unknown[0]} is unknown, expected one of "
+            + ", ".join(sorted(known))
+        )
+    try:
+        return from_dict(type(default), to_dict(default) | dict(values))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config.{name}.{error}") from error
