@@ -1,0 +1,169 @@
+"""Open the data set that a config names, with its validation mixtures."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+from data_pipelines.catalogue import Catalogue, crop_samples, load_catalogue
+from data_pipelines.manifest import build_manifest
+from experiments.embeddings import (
+    EmbeddingBank,
+    attach,
+    cache_path,
+    embed_catalogue,
+    fingerprint,
+    load_bank,
+    save_bank,
+)
+from experiments.settings import DataConfig, Settings
+from marssep_jax.config import EncoderConfig, FrontendConfig, to_dict
+from marssep_jax.encoders import Encoder
+from marssep_jax.types import MixtureBatch, Params
+
+SYNTHETIC = "synthetic"
+
+
+class OpenedData(NamedTuple):
+    """A catalogue and the folder it came from; None if it was made in memory."""
+
+    catalogue: Catalogue
+    directory: pathlib.Path | None
+
+
+def find_directory(dataset: str, data_dir: str) -> pathlib.Path:
+    """Return the newest prepared version of a data set, the full one first.
+
+    Args:
+      dataset: its name, or its folder.
+      data_dir: where data sets lie.
+
+    Raises:
+      ValueError: it has not been prepared.
+    """
+    if (pathlib.Path(dataset) / "catalogue.json").is_file():
+        return pathlib.Path(dataset)
+    root = pathlib.Path(data_dir) / dataset
+    found = [path.parent for path in root.glob("*/*/catalogue.json")]
+    if not found:
+        raise ValueError(
+            f"dataset is {dataset!r}, expected a prepared folder or a name under "
+            f"{data_dir!r} (python -m experiments.prepare makes one)"
+        )
+    return max(found, key=lambda path: (path.parent.name == "full", path.name))
+
+
+def open_data(
+    config: DataConfig, frontend: FrontendConfig, image_size: int
+) -> OpenedData:
+    """Open a prepared data set, or make the synthetic one.
+
+    Raises:
+      ValueError: not prepared, or of another rate or length than the front end.
+    """
+    if config.dataset == SYNTHETIC:
+        from data_pipelines.synthetic import synthetic_catalogue
+
+        length = frontend.num_samples
+        catalogue = synthetic_catalogue(
+            length + length // 4,
+            crop_samples=length,
+            sample_rate_hz=frontend.sample_rate_hz,
+            image_size=image_size,
+        )
+        return OpenedData(catalogue, None)
+    directory = find_directory(config.dataset, config.data_dir)
+    catalogue = load_catalogue(directory)
+    require_fit(catalogue, frontend)
+    return OpenedData(catalogue, directory)
+
+
+def require_fit(catalogue: Catalogue, frontend: FrontendConfig) -> None:
+    """Check that clips and front end agree.
+
+    Raises:
+      ValueError: another rate, or clips that are too short.
+    """
+    if catalogue.sample_rate_hz != frontend.sample_rate_hz:
+        raise ValueError(
+            f"config.frontend.sample_rate_hz is {frontend.sample_rate_hz}, expected "
+            f"{catalogue.sample_rate_hz} as the data set has"
+        )
+    if frontend.num_samples > catalogue.num_samples:
+        raise ValueError(
+            f"config.frontend.num_samples is {frontend.num_samples}, expected at most "
+            f"{catalogue.num_samples} as the clips have (crops of "
+            f"{crop_samples(catalogue)} are usual)"
+        )
+
+
+def open_bank(
+    data: OpenedData, encoder: Encoder, params: Params, config: EncoderConfig
+) -> EmbeddingBank:
+    """Embed a data set, or read what was embedded before.
+
+    Args:
+      data: of `open_data`.
+      encoder: the encoder.
+      params: its parameters.
+      config: its settings.
+    """
+    catalogue, directory = data
+    path = None
+    if directory is not None:
+        name = fingerprint(to_dict(config), params, catalogue)
+        path = cache_path(directory, name)
+        if (bank := load_bank(path)) is not None:
+            return bank
+    bank = embed_catalogue(encoder, params, catalogue, text_length=config.text_length)
+    if path is not None:
+        try:
+            save_bank(bank, path)
+        except OSError:  # a read-only data set: embedding anew takes seconds
+            return bank
+    return bank
+
+
+def training_batches(
+    settings: Settings, catalogue: Catalogue, bank: EmbeddingBank, start_step: int
+) -> Iterator[MixtureBatch]:
+    """Draw this host's share of the training batches from a step on."""
+    from data_pipelines.pipeline import MixtureSpec, mixture_batches  # TensorFlow
+
+    data = settings.data
+    spec = MixtureSpec(
+        batch_size=settings.training.batch_size,
+        num_sources=data.num_sources,
+        num_absent=data.num_absent,
+        gain_db=data.gain_db,
+        eq_db=data.eq_db,
+        seed=settings.seed,
+        query_concentration=data.query_concentration,
+        num_samples=settings.frontend.num_samples,
+        same_family_share=data.same_family_share,
+    )
+    stream = mixture_batches(
+        catalogue,
+        data.split,
+        spec,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    try:
+        for raw in stream:
+            yield attach(raw, bank, data.split)
+    finally:
+        stream.close()
+
+
+def validation_manifest(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
+    """Draw the fixed mixtures that a run is validated on."""
+    return build_manifest(
+        catalogue,
+        settings.data.validation_split,
+        settings.data.num_validation,
+        seed=settings.seed,
+        num_samples=settings.frontend.num_samples,
+    )

@@ -1,0 +1,215 @@
+"""Embed a data set once, and attach the embeddings to batches and mixtures."""
+
+import hashlib
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from data_pipelines.catalogue import Catalogue
+from data_pipelines.manifest import fingerprint as audio_fingerprint
+from data_pipelines.manifest import render
+from marssep_jax.encoders import Encoder
+from marssep_jax.encoders.text import tokenise
+from marssep_jax.evaluation import EvaluationMixture
+from marssep_jax.types import MixtureBatch, Params
+
+BATCH = 64
+INT16_SCALE = np.float32(1 / 32_768)
+
+
+class EmbeddingBank(NamedTuple):
+    """Unit embeddings of captions, of the clips of each split and of pictures.
+
+    ``text`` [M, D], ``audio[split]`` [C, D], ``image`` [I, D].
+    """
+
+    text: np.ndarray
+    audio: dict[str, np.ndarray]
+    image: np.ndarray
+
+
+def embed_catalogue(
+    encoder: Encoder,
+    params: Params,
+    catalogue: Catalogue,
+    *,
+    text_length: int,
+    splits: Sequence[str] | None = None,
+) -> EmbeddingBank:
+    """Embed captions, clips and pictures.
+
+    Args:
+      encoder: the encoder.
+      params: its parameters.
+      catalogue: a prepared data set.
+      text_length: bytes the encoder keeps of a caption.
+      splits: whose clips to embed; None takes all.
+    """
+    audio = {
+        split: _in_batches(
+            lambda p, clips: encoder.audio(p, clips * INT16_SCALE),
+            params,
+            catalogue.clips[split],
+            encoder.embed_dim,
+            np.float32,
+        )
+        for split in (catalogue.clips if splits is None else splits)
+    }
+    ids = tokenise(catalogue.texts, text_length)
+    return EmbeddingBank(
+        _in_batches(encoder.text, params, ids, encoder.embed_dim, np.int32),
+        audio,
+        _in_batches(
+            encoder.image, params, catalogue.images, encoder.embed_dim, np.uint8
+        ),
+    )
+
+
+def _in_batches(
+    embed: Callable[[Params, Any], Any],
+    params: Params,
+    rows: np.ndarray,
+    dim: int,
+    dtype: type,
+) -> np.ndarray:
+    """Embed rows, a batch at a time; the last one is filled up, not recompiled."""
+    found = np.zeros((len(rows), dim), np.float32)
+    compiled = jax.jit(partial(embed))
+    for start in range(0, len(rows), BATCH):
+        part: np.ndarray = np.asarray(rows[start : start + BATCH], dtype)
+        filled = np.zeros((BATCH, *part.shape[1:]), dtype)
+        filled[: len(part)] = part
+        found[start : start + BATCH] = compiled(params, filled)[: len(part)]
+    return found
+
+
+def normalised(values: np.ndarray) -> np.ndarray:
+    """Scale vectors to unit length; zeros stay zeros."""
+    norm = np.linalg.norm(values, axis=-1, keepdims=True)
+    return values / np.where(norm > 0, norm, 1.0)
+
+
+def _rows(bank: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Look rows up; -1 gives zeros."""
+    found = np.zeros((*index.shape, bank.shape[-1]), np.float32)
+    present = index >= 0
+    found[present] = bank[index[present]]
+    return found
+
+
+def attach(raw: dict[str, np.ndarray], bank: EmbeddingBank, split: str) -> MixtureBatch:
+    """Replace row numbers by embeddings and compose the queries.
+
+    Args:
+      raw: a batch of ``mixture_batches``.
+      bank: embeddings of its data set.
+      split: the split it was drawn from.
+    """
+    text = _rows(bank.text, raw["text_id"])
+    audio = _rows(bank.audio[split], raw["audio_id"])
+    image = _rows(bank.image, raw["image_id"])
+    weight = raw["query_weight"][..., None]
+    query = weight[:, :, 0] * text + weight[:, :, 1] * audio + weight[:, :, 2] * image
+    arrays: Any = (raw["target"], normalised(query), text, image, raw["label"])
+    return MixtureBatch(*arrays)  # NumPy: the device takes it with the step
+
+
+def evaluation_mixtures(
+    manifest: dict[str, Any], catalogue: Catalogue, bank: EmbeddingBank
+) -> Iterator[EvaluationMixture]:
+    """Render a manifest's mixtures and embed their queries.
+
+    Clips and pictures of one query are averaged. The composed query is the plain
+    mean of what there is.
+
+    Raises:
+      ValueError: audio that is not what the manifest says.
+    """
+    clips = bank.audio[manifest["split"]]
+    for entry in manifest["mixtures"]:
+        target = render(entry, catalogue)
+        found = audio_fingerprint(target)
+        if found != entry["sha256"]:
+            raise ValueError(
+                f"mixture {entry['id']} has SHA-256 {found}, expected "
+                f"{entry['sha256']}: prepare the data set again"
+            )
+        asked = entry["queries"]
+        queries = {
+            "text": np.stack([bank.text[q["text_id"]] for q in asked]),
+            "audio": np.stack([_mean(clips, q["audio_rows"]) for q in asked]),
+            "image": np.stack([_mean(bank.image, q["image_ids"]) for q in asked]),
+        }
+        queries["composed"] = normalised(np.sum(list(queries.values()), axis=0))
+        absent = entry.get("absent")
+        yield EvaluationMixture(
+            name=entry["id"],
+            target=target,
+            label=np.asarray([source["label"] for source in entry["sources"]]),
+            queries=queries,
+            absent=None if absent is None else bank.text[absent["text_id"]],
+        )
+
+
+def _mean(bank: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    if not len(rows):
+        return np.zeros(bank.shape[-1], np.float32)
+    return normalised(bank[np.asarray(rows)].mean(axis=0))
+
+
+def fingerprint(config: dict[str, Any], params: Params, catalogue: Catalogue) -> str:
+    """Return a short hash of an encoder and of what it is to embed."""
+    described = (
+        sorted(config.items()),
+        catalogue.dataset,
+        catalogue.description.get("version"),
+        catalogue.texts,
+        sorted(catalogue.clip_id.items()),
+        catalogue.image_label.tolist(),
+    )
+    digest = hashlib.sha256(repr(described).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_path(directory: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """Return where the embeddings of an encoder lie beside a data set."""
+    return pathlib.Path(directory) / f"embeddings_{name}.npz"
+
+
+def save_bank(bank: EmbeddingBank, path: pathlib.Path) -> None:
+    """Write a bank, whole or not at all."""
+    partial_path = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(partial_path, "wb") as file:
+            arrays: dict[str, Any] = {"text": bank.text, "image": bank.image}
+            arrays |= {f"audio_{split}": rows for split, rows in bank.audio.items()}
+            np.savez(file, **arrays)
+        os.replace(partial_path, path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def load_bank(path: pathlib.Path) -> EmbeddingBank | None:
+    """Read a bank; None if it is not there or cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return EmbeddingBank(
+                file["text"],
+                {
+                    name.removeprefix("audio_"): file[name]
+                    for name in file.files
+                    if name.startswith("audio_")
+                },
+                file["image"],
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
