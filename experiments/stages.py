@@ -1,0 +1,233 @@
+"""One training stage from its settings to a model on disk; programs are thin."""
+
+import importlib.metadata
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments import build
+from experiments.datasets import (
+    OpenedData,
+    open_bank,
+    open_data,
+    training_batches,
+    validation_manifest,
+)
+from experiments.embeddings import EmbeddingBank, evaluation_mixtures
+from experiments.settings import Settings
+from marssep_jax import sharding
+from marssep_jax._version import __version__
+from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle, save_bundle
+from marssep_jax.checkpoint import open_workdir
+from marssep_jax.config import to_dict
+from marssep_jax.evaluation import as_metrics, evaluate_mixtures, make_separate_fn
+from marssep_jax.metric_log import MetricLog, make_progress
+from marssep_jax.training import EarlyStop, TrainingResult, run
+from marssep_jax.types import Params
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Start(NamedTuple):
+    """What a stage starts from; ``separator`` is None for random weights."""
+
+    encoder_params: Params
+    judge_params: Params | None
+    judge_config: dict[str, Any] | None
+    separator: tuple[Params, Params] | None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what results may depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"marssep_jax": __version__, "python": python, **found}
+
+
+def revision() -> str | None:
+    """Return the git revision of this file's repository, if it is in one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def load_start(settings: Settings, parts: build.Parts) -> Start:
+    """Load the models that a config starts from.
+
+    Raises:
+      ValueError: no model there, or one of other settings.
+    """
+    base = _load(settings.start.separator)
+    source = _load(settings.start.encoder) or base
+    if base is not None:
+        build.require_same(settings, base, "separator", ("frontend", "separator"))
+    if source is None:
+        print("start.encoder is empty: the encoder is random and stays so", flush=True)
+        key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+        return Start(build.init_encoder(key, parts), None, None, None)
+    build.require_same(settings, source, "encoder", ("frontend", "encoder"))
+    judge = source if source.judge_params is not None else base
+    return Start(
+        source.encoder_params,
+        None if judge is None else judge.judge_params,
+        None if judge is None else judge.config["judge"],
+        None if base is None else (base.separator_params, base.model_state),
+    )
+
+
+def _load(path: str) -> ModelBundle | None:
+    return load_bundle(resolve_bundle(path)) if path else None
+
+
+def train_stage(
+    settings: Settings,
+    workdir: str,
+    data: OpenedData | None = None,
+    start: Start | None = None,
+    *,
+    announce: Callable[..., None] = print,
+) -> TrainingResult:
+    """Train a stage in a workdir, or go on with it, and export ``workdir/model``.
+
+    Args:
+      settings: of `experiments.settings.resolve`.
+      workdir: the folder.
+      data: the data set, if the caller has it open.
+      start: the models to start from, if the caller has them.
+      announce: prints a line.
+
+    Raises:
+      ValueError: settings, data, models or workdir that do not fit.
+    """
+    parts = build.make_parts(settings)
+    data = data or open_data(
+        settings.data, settings.frontend, settings.encoder.image_size
+    )
+    start = start or load_start(settings, parts)
+    provenance = {"revision": revision(), "versions": versions()}
+    with open_workdir(workdir, to_dict(settings), provenance) as opened:
+        if opened.is_complete():
+            announce(f"{workdir} is complete: nothing is trained again")
+        log = MetricLog(
+            opened.path, settings.stage, tensorboard=settings.training.tensorboard
+        )
+        try:
+            result = _train(settings, parts, data, start, opened, log)
+        finally:
+            log.close()
+        if jax.process_index() == 0:
+            bundle = _bundle(settings, data, start, result)
+            save_bundle(opened.path / "model", bundle)
+            opened.complete({"step": result.step, "reason": result.reason})
+    announce(
+        f"{settings.stage}: {result.step} steps in {result.wall_s:.0f} s "
+        f"({result.reason}), model in {workdir}/model"
+    )
+    return result
+
+
+def _train(
+    settings: Settings,
+    parts: build.Parts,
+    data: OpenedData,
+    start: Start,
+    opened: Any,
+    log: MetricLog,
+) -> TrainingResult:
+    plan = settings.training
+    encoder_params = start.encoder_params
+    bank = open_bank(data, parts.encoder, encoder_params["encoder"], settings.encoder)
+    stage = build.make_stage(settings, parts, encoder_params)
+    key = jax.random.key(settings.seed)
+    params = start.separator or parts.separator.init(key, settings.frontend)
+    mesh = sharding.make_data_mesh()
+    state = sharding.replicate(stage.start(key, *params), mesh)
+    progress = make_progress(settings.stage) if jax.process_index() == 0 else None
+    return run(
+        state=state,
+        update=sharding.data_parallel(stage.update, mesh),
+        batches=lambda step: training_batches(settings, data.catalogue, bank, step),
+        num_steps=plan.num_steps,
+        store=opened.store,
+        log=log,
+        config=opened.config,
+        evaluate=_make_validation(settings, parts, data, start, bank),
+        log_every=plan.log_every,
+        eval_every=plan.eval_every,
+        save_every=plan.save_every,
+        early_stop=EarlyStop(plan.patience) if plan.patience else None,
+        max_wall_s=plan.max_wall_s or None,
+        progress=progress,
+    )
+
+
+def _make_validation(
+    settings: Settings,
+    parts: build.Parts,
+    data: OpenedData,
+    start: Start,
+    bank: EmbeddingBank,
+) -> Callable[[Any], dict[str, float]] | None:
+    """Build the evaluation on validation mixtures, asked in words."""
+    if not settings.data.num_validation:
+        return None
+    manifest = validation_manifest(settings, data.catalogue)
+    mixtures = list(evaluation_mixtures(manifest, data.catalogue, bank))
+    separate = make_separate_fn(
+        parts.separator.apply, parts.frontend, settings.frontend.num_samples
+    )
+    judge = build.make_judge_fn(
+        start.judge_config,
+        start.judge_params,
+        settings.frontend,
+        len(data.catalogue.class_names),
+    )
+
+    def evaluate(state: Any) -> dict[str, float]:
+        found = evaluate_mixtures(
+            lambda mixture, query: separate(
+                state.params, state.model_state, mixture, query
+            ),
+            judge,
+            mixtures,
+            kinds=("text",),
+            bss=False,
+        )
+        return as_metrics(found)
+
+    return evaluate
+
+
+def _bundle(
+    settings: Settings, data: OpenedData, start: Start, result: TrainingResult
+) -> ModelBundle:
+    licences = data.catalogue.description.get("licences", {})
+    sections = ("frontend", "separator", "encoder")
+    return ModelBundle(
+        config={
+            **{name: to_dict(getattr(settings, name)) for name in sections},
+            "judge": start.judge_config,
+            "class_names": list(data.catalogue.class_names),
+            "step": int(result.state.step),
+            "stage": settings.stage,
+            "licence": ", ".join(sorted(set(licences.values()))) or None,
+            "versions": versions(),
+        },
+        separator_params=jax.device_get(result.state.params),
+        model_state=jax.device_get(result.state.model_state),
+        encoder_params=jax.device_get(start.encoder_params),
+        judge_params=jax.device_get(start.judge_params),
+    )

@@ -1,0 +1,33 @@
+"""Train a separator: supervised, or by reinforcement from a supervised one.
+
+Examples:
+  python -m experiments.train --config=experiments/configs/quickstart.py \
+      --workdir=runs/base --config.training.num_steps=2000
+  python -m experiments.train --config=experiments/configs/quickstart.py \
+      --workdir=runs/rl --config.stage=policy --config.start.separator=runs/base
+
+The same command on the same workdir goes on where it stopped.
+"""
+
+from absl import flags
+
+from experiments import command
+
+
+def main() -> None:
+    """Train what the flags name."""
+    from experiments.settings import resolve
+
+    settings = resolve(flags.FLAGS.config)  # refuse it before JAX is there
+    from experiments.stages import train_stage
+
+    train_stage(settings, flags.FLAGS.workdir)
+
+
+if __name__ == "__main__":
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "Settings, a Python file.")
+    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.mark_flag_as_required("config")
+    command.run(main)
