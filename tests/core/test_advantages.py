@@ -43,7 +43,7 @@ BOTH = jnp.ones((1, 2))
 #   the four sqrt((4 + 4 + 16 + 16) / 4) = sqrt(10).
 # batch: mean 7, deviation sqrt((36 + 16 + 9 + 49) / 4) = sqrt(27.5).
 @pytest.mark.parametrize(
-    "name, expected",
+    ("name", "expected"),
     [
         ("group", [[-1, 1], [-1, 1]]),
         ("leave_one_out", np.array([[-2, 2], [-4, 4]]) / 10**0.5),
@@ -187,5 +187,5 @@ def test_one_mask_is_no_group(name):
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0])
 def test_decay_is_checked(decay):
-    with pytest.raises(ValueError, match="decay is .*, expected a number in"):
+    with pytest.raises(ValueError, match=r"decay is .*, expected a number in"):
         moving_average_advantage(decay)

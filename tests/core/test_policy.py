@@ -257,7 +257,7 @@ def test_patch_actions_have_the_exact_marginal():
 
 
 @pytest.mark.parametrize(
-    "build, message",
+    ("build", "message"),
     [
         (lambda: beta_policy(0.0), "kappa is 0.0, expected a positive number"),
         (lambda: beta_policy(sampler="numpy"), "sampler is 'numpy', expected"),

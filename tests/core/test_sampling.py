@@ -33,7 +33,7 @@ def draw_million(key, kappa, proposal):
     return sampling.draw_by_table(key, jnp.full((MILLION,), proposal), kappa)
 
 
-@pytest.mark.parametrize("seed, p", list(enumerate(PROPOSALS)))
+@pytest.mark.parametrize(("seed", "p"), list(enumerate(PROPOSALS)))
 def test_table_draws_are_indistinguishable_from_scipy(seed, p):
     sample = draw_million(jax.random.key(seed), KAPPA, p)
     assert sample.dtype == jnp.float32
@@ -49,7 +49,7 @@ def test_ks_would_notice_another_kappa_and_a_wide_clamp():
 
 # (kappa, largest error of the CDF that the module's comments promise)
 @pytest.mark.parametrize(
-    "kappa, bound", [(1.0, 1e-4), (9.0, 1.7e-4), (30.0, 4e-4), (100.0, 1e-3)]
+    ("kappa", "bound"), [(1.0, 1e-4), (9.0, 1.7e-4), (30.0, 4e-4), (100.0, 1e-3)]
 )
 def test_table_error_between_nodes(kappa, bound):
     # Free of chance, so far sharper than KS; P down to 1e-6 and u into both tails.
@@ -183,7 +183,7 @@ def test_one_table_per_kappa_that_nobody_can_change():
 
 @pytest.mark.parametrize("kappa", [0.0, -1.0, float("nan"), float("inf")])
 def test_kappa_must_be_positive(kappa):
-    with pytest.raises(ValueError, match="kappa is .*, expected a positive number"):
+    with pytest.raises(ValueError, match=r"kappa is .*, expected a positive number"):
         sampling.quantile_table(kappa)
 
 

@@ -124,7 +124,7 @@ def test_sampled_estimator_is_unbiased(proposal):
 
 
 @pytest.mark.parametrize(
-    "surrogate, scale",
+    ("surrogate", "scale"),
     [
         (clipped_surrogate(0.2, "bin"), 2),
         (clipped_surrogate(0.2, "mask"), 2),

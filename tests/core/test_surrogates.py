@@ -35,7 +35,7 @@ def gain(value):
 #   r = 1.1, A = +2: min( 2.2,  2.2) =  2.2, inside
 # The slope in the log-ratio is r A off the plateau, 0 on it.
 @pytest.mark.parametrize(
-    "ratio, advantage, value, slope",
+    ("ratio", "advantage", "value", "slope"),
     [
         (1.5, 1.0, 1.2, 0.0),
         (1.5, -1.0, -1.5, -1.5),
@@ -61,7 +61,7 @@ def test_ppo_by_hand(level, ratio, advantage, value, slope):
 #   bin:   (-2 - max(0.5, 0.8) - 1 - 4) / 4 = -7.8 / 4 = -1.95
 #   mask:  -sqrt(2);  joint: -4
 @pytest.mark.parametrize(
-    "level, good, bad, outside, largest",
+    ("level", "good", "bad", "outside", "largest"),
     [
         ("bin", 0.975, -1.95, 0.75, 4.0),
         ("mask", 1.2, -(2**0.5), 1.0, 2**0.5),
@@ -109,7 +109,7 @@ def test_start_of_an_update(surrogate):
 
 
 @pytest.mark.parametrize(
-    "surrogate, scale", list(zip(SURROGATES, (1, 1, 30, 1), strict=True))
+    ("surrogate", "scale"), list(zip(SURROGATES, (1, 1, 30, 1), strict=True))
 )
 def test_gradient_at_the_start_has_the_documented_scale(surrogate, scale):
     # A / (B K G N) per bin, N = 30; N times as much at level "joint".
@@ -160,7 +160,7 @@ def test_metrics_carry_no_gradient():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
         ({"clip_eps": 0.0}, r"clip_eps is 0.0, expected a number in \(0, 1\)"),
         ({"clip_eps": 1.0}, "clip_eps is 1.0, expected"),

@@ -95,7 +95,7 @@ def test_a_failing_client_gives_its_last_line_as_the_reason(client):
     _executable(
         client / "bin" / "npm", "#!/bin/sh\necho one >&2\necho two >&2\nexit 1\n"
     )
-    with pytest.raises(fonts.UnavailableError, match="packages: two$"):
+    with pytest.raises(fonts.UnavailableError, match=r"packages: two$"):
         fonts.npm_files(client / "kept")
     assert list((client / "kept").iterdir()) == []
 

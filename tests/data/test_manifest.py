@@ -125,7 +125,7 @@ def test_unreadable_manifests_are_named(tmp_path, content):
     path = tmp_path / "manifest.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ValueError, match="manifest is .*expected"):
+    with pytest.raises(ValueError, match=r"manifest is .*expected"):
         read_manifest(path)
 
 

@@ -213,21 +213,31 @@ def test_alignment_resumes_and_shards(catalogue):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"same_family_share": 2.0}, "same_family_share is 2.0"),
+        ({"query_concentration": 0.0}, "query_concentration is 0.0"),
+    ],
+)
+def test_bad_numbers_of_a_mixture_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        MixtureSpec(**{"batch_size": 6} | changes)
+
+
+@pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"batch_size": 0}, {}, "batch_size is 0"),
         ({"num_samples": 9_999}, {}, "num_samples is 9999"),
         ({"num_sources": 7}, {}, "has 6 classes"),
-        ({"same_family_share": 2.0}, {}, "same_family_share is 2.0"),
-        ({"query_concentration": 0.0}, {}, "query_concentration is 0.0"),
         ({}, {"process_count": 4}, "process_count is 4"),
         ({}, {"process_index": 1}, "process_index is 1"),
         ({}, {"start_step": -1}, "start_step is -1"),
     ],
 )
-def test_bad_numbers_are_named(catalogue, changes, options, message):
+def test_bad_numbers_of_a_stream_are_named(catalogue, changes, options, message):
+    spec = MixtureSpec(**{"batch_size": 6, "num_samples": 1_024} | changes)
     with pytest.raises(ValueError, match=message):
-        spec = MixtureSpec(**{"batch_size": 6, "num_samples": 1_024} | changes)
         mixture_batches(catalogue, "train", spec, **options)
 
 
