@@ -142,8 +142,10 @@ def triplet(
 
 
 def discriminability(
-    left: Float[Array, "m d"], right: Float[Array, "n d"],
-    left_label: Int[Array, " m"], right_label: Int[Array, " n"],
+    left: Float[Array, "m d"],
+    right: Float[Array, "n d"],
+    left_label: Int[Array, " m"],
+    right_label: Int[Array, " n"],
 ) -> dict[str, Array]:
     """Return matched minus mismatched similarity and R@1 in each direction."""
     similarity = left @ right.T
@@ -161,9 +163,7 @@ def discriminability(
 class _Embedded:
     """Embeddings of one batch, each computed on first use."""
 
-    def __init__(
-        self, encoder: Encoder, params: Params, batch: AlignmentBatch
-    ) -> None:
+    def __init__(self, encoder: Encoder, params: Params, batch: AlignmentBatch) -> None:
         self._encoder, self._params, self._batch = encoder, params, batch
         self._done: dict[str, Array] = {}
 
@@ -188,8 +188,9 @@ def _stage_losses() -> dict[str, LossFn]:
         "triplet": lambda e, b, t, m: triplet(
             e("audio"), e("positive"), e("negative"), m
         ),
-        "consistency": lambda e, b, t, m: 1.0
-        - jnp.mean(jnp.sum(e("audio") * e("view"), axis=-1)),
+        "consistency": lambda e, b, t, m: (
+            1.0 - jnp.mean(jnp.sum(e("audio") * e("view"), axis=-1))
+        ),
         "audio_vision": lambda e, b, t, m: info_nce(
             e("audio"), e("image"), b.label, t, b.has_image
         ),

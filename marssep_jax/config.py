@@ -34,8 +34,12 @@ class FrontendConfig:
         _require(self.sample_rate_hz > 0, "sample_rate_hz", self.sample_rate_hz, "> 0")
         _require(self.n_fft % 2 == 0, "n_fft", self.n_fft, "an even number")
         _require(0 < self.hop <= self.n_fft, "hop", self.hop, "in (0, n_fft]")
-        _require(self.num_samples >= self.n_fft, "num_samples", self.num_samples,
-                 f">= n_fft = {self.n_fft}")
+        _require(
+            self.num_samples >= self.n_fft,
+            "num_samples",
+            self.num_samples,
+            f">= n_fft = {self.n_fft}",
+        )
 
     @property
     def num_bins(self) -> int:
@@ -59,8 +63,12 @@ class SeparatorConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.architecture in ("omnisep", "compact"), "architecture",
-                 self.architecture, "'omnisep' or 'compact'")
+        _require(
+            self.architecture in ("omnisep", "compact"),
+            "architecture",
+            self.architecture,
+            "'omnisep' or 'compact'",
+        )
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.pooling in ("mlbp", "mean", "max", "weighted", "text", "audio"),
-                 "pooling", self.pooling, "mlbp, mean, max, weighted, text or audio")
+        _require(
+            self.pooling in ("mlbp", "mean", "max", "weighted", "text", "audio"),
+            "pooling",
+            self.pooling,
+            "mlbp, mean, max, weighted, text or audio",
+        )
 
 
 @dataclass(frozen=True)
@@ -103,10 +115,18 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _require(self.kappa > 0, "kappa", self.kappa, "> 0")
-        _require(self.family in ("beta", "patch_beta"), "family", self.family,
-                 "'beta' or 'patch_beta'")
-        _require(self.sampler in ("table", "jax"), "sampler", self.sampler,
-                 "'table' or 'jax'")
+        _require(
+            self.family in ("beta", "patch_beta"),
+            "family",
+            self.family,
+            "'beta' or 'patch_beta'",
+        )
+        _require(
+            self.sampler in ("table", "jax"),
+            "sampler",
+            self.sampler,
+            "'table' or 'jax'",
+        )
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,9 @@ def max_fusion() -> Fusion:
     """Take the largest entry over the present modalities."""
 
     def apply(params: Params, *values: Array) -> Array:
-        stacked = jnp.stack([
-            jnp.where(_present(value) > 0, value, -jnp.inf) for value in values
-        ])
+        stacked = jnp.stack(
+            [jnp.where(_present(value) > 0, value, -jnp.inf) for value in values]
+        )
         top = jnp.max(stacked, axis=0)
         return normalise(jnp.where(jnp.isfinite(top), top, 0.0))
 

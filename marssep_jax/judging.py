@@ -38,9 +38,7 @@ def make_judge_update(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state
-        )
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
         return state, {"judge/loss": loss, "judge/accuracy": accuracy}
 
     return update

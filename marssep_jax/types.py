@@ -141,9 +141,7 @@ class SurrogateFn(Protocol):
 class ListenFn(Protocol):
     """Turn sampled masks into what the reward's encoder hears."""
 
-    def __call__(
-        self, mask: Float[Array, "b k g h w"], features: Features
-    ) -> Estimate:
+    def __call__(self, mask: Float[Array, "b k g h w"], features: Features) -> Estimate:
         """Return embeddings, with waveforms where they were reconstructed."""
         ...
 

@@ -107,7 +107,7 @@ class TextTrunk(nn.Module):
             code = jnp.zeros((ids.shape[0], span), jnp.uint32)
             for offset in range(size):
                 # Knuth's multiplicative hash, chained over the bytes.
-                code = (code + ids[:, offset : offset + span].astype(jnp.uint32) + 1)
+                code = code + ids[:, offset : offset + span].astype(jnp.uint32) + 1
                 code = code * jnp.uint32(2654435761)
             inside = (ids[:, size - 1 :] != PAD_ID).astype(jnp.float32)
             rows = table[(code >> 16) % self.buckets]

@@ -55,9 +55,9 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, value: Float[Array, "b h w c"]) -> Float[Array, "b i j e"]:
         """Apply the block."""
-        value = nn.Conv(
-            self.width, (3, 3), (self.stride, self.stride), use_bias=False
-        )(value)
+        value = nn.Conv(self.width, (3, 3), (self.stride, self.stride), use_bias=False)(
+            value
+        )
         value = nn.GroupNorm(num_groups=None, group_size=8)(value)
         return nn.silu(value)
 
@@ -97,9 +97,7 @@ class CompactUNet(nn.Module):
         for width in reversed(self.widths[:-1]):
             value = nn.Conv(4 * width, (1, 1))(value)
             value = _shuffle_channels(value, width)
-            value = ConvBlock(width)(
-                jnp.concatenate([skips.pop(), value], axis=-1)
-            )
+            value = ConvBlock(width)(jnp.concatenate([skips.pop(), value], axis=-1))
         return nn.Conv(FOLD * FOLD * self.num_outputs, (1, 1))(value)
 
 
