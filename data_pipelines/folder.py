@@ -131,16 +131,16 @@ def read_clips(row: Row, sample_rate_hz: int, num_samples: int) -> list[np.ndarr
     return [to_int16(window) for window in heard]
 
 
-def _read_image(row: Row) -> np.ndarray:
+def _read_image(path: pathlib.Path, where: str) -> np.ndarray:
     """Return the middle square of a picture, uint8 [48, 48, 3]."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(row.image) as image:
+        with Image.open(path) as image:
             small = ImageOps.fit(image.convert("RGB"), (IMAGE_SIZE, IMAGE_SIZE))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"{row.where}: image is {str(row.image)!r}, expected a readable picture"
+            f"{where}: image is {str(path)!r}, expected a readable picture"
         ) from error
     return np.asarray(small, np.uint8)
 
@@ -158,7 +158,8 @@ def _decode(
         try:
             clips = read_clips(row, config.sample_rate_hz, config.num_samples)
             if row.image is not None:
-                images.append((_read_image(row), label, int(row.split != "train")))
+                image = _read_image(row.image, row.where)
+                images.append((image, label, int(row.split != "train")))
         except ValueError as error:
             problems.append(str(error))
             continue

@@ -250,7 +250,7 @@ def _extract(
 ) -> pathlib.Path:
     stream = archive.extractfile(f"package/{member}")
     if stream is None:
-        raise ValueError(f"{archive.name} has no {member}, expected it")
+        raise ValueError(f"{archive.name!r} has no {member}, expected it")
     path = scratch / "part"
     with stream, open(path, "wb") as file:
         shutil.copyfileobj(stream, file)

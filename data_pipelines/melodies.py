@@ -4,6 +4,7 @@ Every clip is new music from a seed: a random walk on a random scale for pitched
 instruments, eight-step patterns for drums.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,7 @@ def _pattern(
 ) -> list[Note]:
     """Repeat eight random steps, now and then struck harder or left out."""
     step_s = float(rng.uniform(0.11, 0.24))
-    strikes = [
+    strikes: list[Iterable[int]] = [
         rng.choice(instrument.pattern, rng.integers(1, 3), replace=False)
         if rng.random() < 0.7
         else []

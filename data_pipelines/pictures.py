@@ -111,7 +111,7 @@ def read_drawings(
     for label, class_name in enumerate(class_names):
         for name in wanted.get(class_name, ()):
             icon = record["icons"][name]
-            box = tuple(
+            left, top, width, height = (
                 float(icon.get(side, record.get(side, default)))
                 for side, default in (
                     ("left", 0),
@@ -120,6 +120,7 @@ def read_drawings(
                     ("height", 16),
                 )
             )
+            box = (left, top, width, height)
             drawings.append(Drawing(artist, name, label, icon["body"], box))
     return drawings
 

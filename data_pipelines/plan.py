@@ -134,9 +134,9 @@ def plan_mixtures(index: Index, spec: MixtureSpec, step: int) -> dict[str, np.nd
     }
     for place in np.ndindex(shape):
         c = label[place]
-        if place[1] < spec.num_sources:
-            ids["clip_id"][place] = pick(rng, index.clips[c])
-        ids["audio_id"][place] = pick(rng, index.clips[c], ids["clip_id"][place])
+        clip = pick(rng, index.clips[c]) if place[1] < spec.num_sources else -1
+        ids["clip_id"][place] = clip
+        ids["audio_id"][place] = pick(rng, index.clips[c], clip)
         ids["text_id"][place] = pick(rng, index.texts[c])
         ids["image_id"][place] = pick(rng, index.images[c])
     weight = _weights(rng, ids, spec.query_concentration)

@@ -41,8 +41,7 @@ JSON = flags.DEFINE_string("json", None, "Write the summary to this file too.")
 
 def main() -> None:
     """Prepare the data set that the flags name."""
-    if DATASET.value == "folder" and not MANUAL_DIR.value:
-        raise ValueError("manual_dir is missing, expected a table of recordings")
+    manual_dir = _manual_dir()
     # Imported late, so that --help and flag errors need no TensorFlow.
     import tensorflow_datasets as tfds
 
@@ -51,15 +50,24 @@ def main() -> None:
     keep_off_accelerators()
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    summarise(_prepare())
+    summarise(_prepare(manual_dir))
 
 
-def _prepare() -> pathlib.Path:
-    if DATASET.value == "folder":
+def _manual_dir() -> str | None:
+    """Return where the user's recordings are; None if the data set wants none."""
+    if DATASET.value != "folder":
+        return None
+    if not MANUAL_DIR.value:
+        raise ValueError("manual_dir is missing, expected a table of recordings")
+    return MANUAL_DIR.value
+
+
+def _prepare(manual_dir: str | None) -> pathlib.Path:
+    if manual_dir is not None:
         from data_pipelines import folder
 
         return folder.prepare(
-            MANUAL_DIR.value,
+            manual_dir,
             DATA_DIR.value,
             sample_rate_hz=SAMPLE_RATE.value,
             num_samples=NUM_SAMPLES.value,

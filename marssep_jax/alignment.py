@@ -6,8 +6,8 @@ losses kept against forgetting. The pooling that makes the reward's anchor learn
 beside them, on detached embeddings.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ class AlignmentBatch(NamedTuple):
     label: Int[Array, " b"]
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class StageConfig:
     """One alignment stage. Weights are by loss name; all values ours."""
 
@@ -288,9 +288,9 @@ def make_alignment_update(
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad/norm"] = optax.global_norm(grads)
-        return (
-            state.replace(step=state.step + 1, params=params, opt_state=opt_state),
-            metrics,
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state
         )
+        return state, metrics
 
     return update

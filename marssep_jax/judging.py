@@ -1,5 +1,6 @@
 """Train the held-out judge: cross-entropy on clips with interference (ours)."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -38,7 +39,9 @@ def make_judge_update(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        state = dataclasses.replace(
+            state, step=state.step + 1, params=params, opt_state=opt_state
+        )
         return state, {"judge/loss": loss, "judge/accuracy": accuracy}
 
     return update

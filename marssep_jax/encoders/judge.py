@@ -7,7 +7,7 @@ pleases both is not a quirk of one.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,8 @@ def make_judge(
     def log_prob(params: Params, waveform: Array) -> Array:
         flat = waveform.reshape(-1, waveform.shape[-1])
         bands = relative_level(frontend.analyse(flat).log_mag)
-        logits = net.apply({"params": params}, jnp.swapaxes(bands, 1, 2))
+        bands = jnp.swapaxes(bands, 1, 2)
+        logits = cast(Array, net.apply({"params": params}, bands))
         return jax.nn.log_softmax(logits).reshape(*waveform.shape[:-1], num_classes)
 
     def init(key: PRNGKeyArray) -> Params:

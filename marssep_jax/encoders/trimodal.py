@@ -8,7 +8,7 @@ tree whose first level names the parts that an alignment stage may train:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +148,7 @@ def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Enco
         lead = value.shape[: value.ndim - rank]
         flat = value.reshape(-1, *value.shape[value.ndim - rank :])
         hidden = trunks[name].apply({"params": params[name]}, flat)
-        out = head.apply({"params": params[f"{name}_head"]}, hidden)
+        out = cast(Array, head.apply({"params": params[f"{name}_head"]}, hidden))
         return normalise(out).reshape(*lead, config.embed_dim)
 
     def audio_from_grid(params: Params, log_mag: Array) -> Array:
