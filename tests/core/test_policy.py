@@ -173,7 +173,9 @@ def test_vmap_over_keys_gives_the_group():
     draw_group = jax.jit(jax.vmap(POLICY.sample, (0, None), out_axes=2))
     group = draw_group(keys, proposal)
     assert group.shape == (2, 3, 6, 4, 5)
-    np.testing.assert_array_equal(group[:, :, 4], POLICY.sample(keys[4], proposal))
+    # Compiled as well: the compiler's fused multiply-adds change the last bit.
+    alone = jax.jit(POLICY.sample)(keys[4], proposal)
+    np.testing.assert_array_equal(group[:, :, 4], alone)
     assert len(np.unique(group)) == group.size
 
 
