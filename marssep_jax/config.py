@@ -76,7 +76,7 @@ class EncoderConfig:
     """The small tri-modal encoder (ours; ImageBind is the published one)."""
 
     embed_dim: int = 96  # ours
-    audio_widths: tuple[int, ...] = (24, 48, 96, 128)  # ours
+    audio_widths: tuple[int, ...] = (32, 64, 96)  # ours
     image_widths: tuple[int, ...] = (24, 48, 96, 128)  # ours
     image_size: int = 48  # ours
     text_length: int = 48  # ours: bytes kept of a caption

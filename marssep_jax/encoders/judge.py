@@ -15,9 +15,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, JudgeConfig
-from marssep_jax.encoders.trimodal import relative_level
 from marssep_jax.features import make_frontend
+from marssep_jax.layers import relative_level
 from marssep_jax.types import Params
+
+# About 30 dB below the clip's level: quieter bins say nothing about its class.
+RELATIVE_FLOOR = 0.03
 
 
 class Judge(NamedTuple):
@@ -57,7 +60,7 @@ def make_judge(
 
     def log_prob(params: Params, waveform: Array) -> Array:
         flat = waveform.reshape(-1, waveform.shape[-1])
-        bands = relative_level(frontend.analyse(flat).log_mag)
+        bands = relative_level(frontend.analyse(flat).log_mag, RELATIVE_FLOOR)
         bands = jnp.swapaxes(bands, 1, 2)
         logits = cast(Array, net.apply({"params": params}, bands))
         return jax.nn.log_softmax(logits).reshape(*waveform.shape[:-1], num_classes)

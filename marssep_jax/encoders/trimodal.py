@@ -18,12 +18,15 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from marssep_jax.config import EncoderConfig, FrontendConfig
 from marssep_jax.encoders.text import PAD_ID
 from marssep_jax.features import make_frontend
+from marssep_jax.layers import ConvBlock, relative_level
 from marssep_jax.types import Params
 
 # InfoNCE divides by exp(log_temperature); 0.07 is CLIP's start.
 INITIAL_LOG_TEMPERATURE = -2.659
 # About 30 dB below the clip's level: quieter bins say nothing about its class.
 RELATIVE_FLOOR = 0.03
+# The full grid is where convolutions cost most and say least.
+AUDIO_STRIDE = 4
 NORM_EPS = 1e-6
 
 
@@ -49,26 +52,20 @@ def normalise(value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     return value * jax.lax.rsqrt(square + NORM_EPS**2)
 
 
-def relative_level(log_mag: Float[Array, "*b h w"]) -> Float[Array, "*b h w"]:
-    """Return log(|X| / rms + floor), free of the clip's own level."""
-    count = log_mag.shape[-1] * log_mag.shape[-2]
-    power = jax.nn.logsumexp(2.0 * log_mag, axis=(-2, -1), keepdims=True)
-    level = 0.5 * (power - jnp.log(count))
-    return jnp.logaddexp(log_mag - level, jnp.log(RELATIVE_FLOOR))
-
-
 class ConvTrunk(nn.Module):
-    """Strided 3x3 convolutions with group norm."""
+    """Convolutions that halve the grid, the first of them ``first_stride``-fold."""
 
     widths: tuple[int, ...]
+    first_stride: int
 
     @nn.compact
     def __call__(self, value: Float[Array, "b h w c"]) -> Float[Array, "b i j e"]:
-        """Halve the grid once a level."""
-        for width in self.widths:
-            value = nn.Conv(width, (3, 3), (2, 2), use_bias=False)(value)
-            value = nn.GroupNorm(num_groups=None, group_size=8)(value)
-            value = nn.silu(value)
+        """Run the blocks; a grid that does not divide is padded by its edge."""
+        multiple = self.first_stride * 2 ** (len(self.widths) - 1)
+        rows, columns = (-size % multiple for size in value.shape[1:3])
+        value = jnp.pad(value, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
+        for level, width in enumerate(self.widths):
+            value = ConvBlock(width, 2 if level else self.first_stride)(value)
         return value
 
 
@@ -83,7 +80,8 @@ class AudioTrunk(nn.Module):
     @nn.compact
     def __call__(self, log_mag: Float[Array, "b h w"]) -> Float[Array, "b e"]:
         """Return one vector a clip."""
-        value = ConvTrunk(self.widths)(relative_level(log_mag)[..., None])
+        level = relative_level(log_mag, RELATIVE_FLOOR)
+        value = ConvTrunk(self.widths, AUDIO_STRIDE)(level[..., None])
         pooled = jnp.concatenate([value.mean(axis=2), value.max(axis=2)], axis=-1)
         return pooled.reshape(pooled.shape[0], -1)
 
@@ -126,7 +124,7 @@ class ImageTrunk(nn.Module):
     def __call__(self, pixels: UInt8[Array, "b s s 3"]) -> Float[Array, "b e"]:
         """Return one vector a picture."""
         value = pixels.astype(jnp.float32) / 127.5 - 1.0
-        value = ConvTrunk(self.widths)(value)
+        value = ConvTrunk(self.widths, 2)(value)
         return jnp.concatenate([value.mean(axis=(1, 2)), value.max(axis=(1, 2))], -1)
 
 

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, SeparatorConfig
-from marssep_jax.models.compact import FOLD, CompactUNet, unfold
+from marssep_jax.models.compact import CompactUNet, GatedHead
 from marssep_jax.models.unet import UNet, uniform_fan_in
 from marssep_jax.types import Params, SeparatorFn
 
@@ -73,10 +73,8 @@ class QueriedUNet(nn.Module):
         if config.architecture == "omnisep":
             net = UNet(config.widths, config.num_channels, name="unet")
             return jnp.einsum("bhwc,bkc->bkhw", net(log_mag, train), gate) + bias
-        compact = CompactUNet(config.widths, config.num_channels, name="unet")
-        value = compact(log_mag, train)
-        value = value.reshape(*value.shape[:3], FOLD * FOLD, config.num_channels)
-        return unfold(jnp.einsum("bijec,bkc->bkije", value, gate)) + bias
+        hidden = CompactUNet(config.widths, name="unet")(log_mag)
+        return GatedHead(config.num_channels, name="head")(hidden, gate) + bias
 
 
 def make_separator(config: SeparatorConfig) -> Separator:
