@@ -18,6 +18,10 @@ from data_pipelines.plan import Index, MixtureSpec, plan_alignment, plan_mixture
 __all__ = ["BatchStream", "MixtureSpec", "alignment_batches", "mixture_batches"]
 
 Batch = dict[str, np.ndarray]
+
+HEARD = ("audio", "view", "positive", "negative")
+"""The waveforms of an alignment batch."""
+
 _LAST_STEP = 2**62
 
 
@@ -141,6 +145,7 @@ def alignment_batches(
     num_samples: int | None = None,
     gain_db: float = 5.0,
     eq_db: float = 4.0,
+    heard: tuple[str, ...] = HEARD,
     process_index: int = 0,
     process_count: int = 1,
 ) -> BatchStream:
@@ -158,11 +163,12 @@ def alignment_batches(
       num_samples: Length of a crop; None takes the data set's own.
       gain_db: Gains are uniform within plus and minus this.
       eq_db: Standard deviation at the equaliser's knots.
+      heard: Which waveforms to make; leaving some out changes no other.
       process_index: This host's number.
       process_count: How many hosts share a batch.
 
     Returns:
-      A stream of dicts: ``audio``, ``view`` (the same clip, augmented anew),
+      A stream of dicts: what is ``heard`` of ``audio``, ``view`` (the same clip, augmented anew),
       ``positive`` (another clip of the class), ``negative`` (another class, of
       the same family if it has one), all float32 [b, T]; ``label``, ``text_id``,
       ``image_id`` (-1 where the class has none), all int32 [b].
@@ -174,14 +180,19 @@ def alignment_batches(
     index = Index(catalogue, split)
     if len(index.labels) < 2:
         raise ValueError(f"split {split!r} has fewer than 2 classes, expected more")
+    if unknown := sorted(set(heard) - set(HEARD)):
+        raise ValueError(f"heard is {unknown[0]!r}, expected some of {HEARD}")
     length = crop_samples(catalogue) if num_samples is None else num_samples
     reach, clips = _reach(catalogue, length, None), catalogue.clips[split]
-    shape = (batch_size, len(_HEARD))
+    shape = (batch_size, len(_DRAWN))
+    own = [HEARD.index(name) for name in heard]
+    marred = [place for place in own if HEARD[place] in _RESIDUE_OF]
+    columns = own + [len(HEARD) + place for place in marred]
 
     def fetch(step: np.int64, offset: np.ndarray) -> list[np.ndarray]:
         plan = plan_alignment(index, batch_size, seed, int(step))
-        chosen = np.stack([plan[name] for name in _HEARD], axis=1)[rows]
-        crops = read_crops(clips, chosen, offset[rows], length)
+        chosen = np.stack([plan[_DRAWN[column]] for column in columns], axis=1)
+        crops = read_crops(clips, chosen[rows], offset[rows][:, columns], length)
         return [crops, *(plan[name][rows] for name in _ALIGNMENT_KEYS)]
 
     def make(step: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -189,21 +200,22 @@ def alignment_batches(
         draw = [mixing.fold_in(base, stream) for stream in range(11, 16)]
         offset = mixing.draw_offset(draw[0], shape, reach)
         crops, *rest = _call(fetch, (step, offset), [tf.int16] + 3 * [tf.int32])
-        crops.set_shape((rows.stop - rows.start, len(_HEARD), length))
+        crops.set_shape((rows.stop - rows.start, len(columns), length))
         gain = mixing.uniform(draw[1], shape, -gain_db, gain_db)[rows]
         knots = _knots(draw[2], shape, eq_db, rows)
-        knots = None if knots is None else knots[:, :4]
-        heard = mixing.source(
-            crops[:, :4], gain[:, :4], knots, catalogue.sample_rate_hz
-        )
         level = mixing.uniform(draw[3], (batch_size, 2), *residue_db)[rows]
         level += gain[:, :2]  # against the clip as it is heard
         chance = mixing.uniform(draw[4], (batch_size, 2), 0.0, 1.0)[rows]
-        residue = mixing.source(crops[:, 4:], level, None, catalogue.sample_rate_hz)
-        residue *= tf.cast(chance < residue_share, tf.float32)[..., None]
-        audio, view = tf.unstack(heard[:, :2] + residue, axis=1)
-        batch = {"audio": audio, "view": view}
-        batch |= {"positive": heard[:, 2], "negative": heard[:, 3]}
+        rate, batch = catalogue.sample_rate_hz, {}
+        for number, place in enumerate(own):
+            curve = None if knots is None else knots[:, place]
+            wave = mixing.source(crops[:, number], gain[:, place], curve, rate)
+            if place in marred:
+                column = crops[:, len(own) + marred.index(place)]
+                residue = mixing.source(column, level[:, place], None, rate)
+                kept = tf.cast(chance[:, place] < residue_share, tf.float32)
+                wave += residue * kept[:, None]
+            batch[HEARD[place]] = wave
         return batch | dict(zip(_ALIGNMENT_KEYS, rest, strict=True))
 
     return BatchStream(make, start_step)
@@ -212,7 +224,8 @@ def alignment_batches(
 _MIXTURE_KEYS = ("label", "clip_id", "text_id", "audio_id", "image_id", "query_weight")
 _MIXTURE_TYPES = [tf.int16] + 5 * [tf.int32] + [tf.float32]
 _ALIGNMENT_KEYS = ("label", "text_id", "image_id")
-_HEARD = ("clip_id", "clip_id", "positive_id", "negative_id") + 2 * ("residue_id",)
+_DRAWN = ("clip_id", "clip_id", "positive_id", "negative_id") + 2 * ("residue_id",)
+_RESIDUE_OF = ("audio", "view")
 
 
 def read_crops(

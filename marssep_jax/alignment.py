@@ -31,17 +31,18 @@ class AlignmentBatch(NamedTuple):
     """Clips with their captions and pictures.
 
     ``view`` is a second augmentation of ``audio``; ``positive`` another clip of
-    its class; ``negative`` a clip of another class of the same family.
+    its class; ``negative`` a clip of another class of the same family. Those that
+    a stage does not hear (`waveforms_heard`) may be None.
     """
 
     audio: Float[Array, "b t"]
     view: Float[Array, "b t"]
-    positive: Float[Array, "b t"]
-    negative: Float[Array, "b t"]
     text: Int[Array, "b l"]
     image: UInt8[Array, "b s s 3"]
     has_image: Float[Array, " b"]
     label: Int[Array, " b"]
+    positive: Float[Array, "b t"] | None = None
+    negative: Float[Array, "b t"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,20 @@ def paper_stages(heads_only: bool) -> tuple[StageConfig, StageConfig, StageConfi
             heads if heads_only else vision,
         ),
     )
+
+
+WAVEFORMS_OF = {
+    "audio_audio": ("positive",),
+    "triplet": ("positive", "negative"),
+    "vision_triplet": ("negative",),
+}
+"""What losses hear besides ``audio`` and ``view``."""
+
+
+def waveforms_heard(stage: StageConfig) -> tuple[str, ...]:
+    """Return the waveforms of an `AlignmentBatch` that a stage needs."""
+    more = {name for loss, _ in stage.weights for name in WAVEFORMS_OF.get(loss, ())}
+    return ("audio", "view", *sorted(more, reverse=True))
 
 
 def info_nce(
@@ -170,8 +185,10 @@ class _Embedded:
     def __call__(self, name: str) -> Array:
         if name not in self._done:
             kind = name if name in ("text", "image") else "audio"
-            embed = getattr(self._encoder, kind)
-            self._done[name] = embed(self._params, getattr(self._batch, name))
+            value = getattr(self._batch, name)
+            if value is None:
+                raise ValueError(f"batch.{name} is None, expected what the stage hears")
+            self._done[name] = getattr(self._encoder, kind)(self._params, value)
         return self._done[name]
 
 
@@ -266,8 +283,13 @@ def make_alignment_update(
     def objective(
         params: Params, batch: AlignmentBatch, key: PRNGKeyArray
     ) -> tuple[Array, Metrics]:
-        embed = _Embedded(encoder, params["encoder"], batch)
-        temperature = params["encoder"]["log_temperature"]
+        # What the stage does not train needs no gradient: XLA then leaves it out.
+        frozen = {
+            name: part if name in stage.trainable else jax.lax.stop_gradient(part)
+            for name, part in params["encoder"].items()
+        }
+        embed = _Embedded(encoder, frozen, batch)
+        temperature = frozen["log_temperature"]
         fuse = partial(fusion.apply, params["fusion"])
         total, metrics = jnp.zeros(()), {}
         for name, weight in weights.items():
