@@ -163,6 +163,12 @@ def bin_positions(num_rows: int, num_bins: int, warp_base: float) -> np.ndarray:
     return (num_rows - 1) * np.log1p(share * (warp_base - 1)) / np.log(warp_base)
 
 
+def grid_hz(config: FrontendConfig) -> np.ndarray:
+    """Return the frequency of each row in Hz, float64 [H]."""
+    bins = row_positions(config.num_rows, config.num_bins, config.warp_base)
+    return bins * config.sample_rate_hz / config.n_fft
+
+
 def averaging_matrix(positions: np.ndarray, num_source: int) -> np.ndarray:
     """Return a row-stochastic matrix of triangles around fractional positions.
 
