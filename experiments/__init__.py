@@ -1,0 +1,1 @@
+"""Programs and the records of experiments; joins the model and the data package."""

@@ -45,6 +45,15 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
+def define_run_flags() -> None:
+    """Define the flags of a program that trains: ``--config`` and ``--workdir``."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "Settings, a Python file.")
+    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.mark_flag_as_required("config")
+
+
 def _parse(argv: list[str]) -> None:
     try:
         rest = flags.FLAGS(argv)

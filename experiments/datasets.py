@@ -12,9 +12,9 @@ from experiments.embeddings import (
     EmbeddingBank,
     attach,
     cache_path,
-    embed_catalogue,
     fingerprint,
     load_bank,
+    make_catalogue_embedder,
     save_bank,
 )
 from experiments.settings import DataConfig, Settings
@@ -116,7 +116,7 @@ def open_bank(
         path = cache_path(directory, name)
         if (bank := load_bank(path)) is not None:
             return bank
-    bank = embed_catalogue(encoder, params, catalogue, text_length=config.text_length)
+    bank = make_catalogue_embedder(encoder, config.text_length)(params, catalogue)
     if path is not None:
         try:
             save_bank(bank, path)

@@ -5,7 +5,6 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -34,41 +33,39 @@ class EmbeddingBank(NamedTuple):
     image: np.ndarray
 
 
-def embed_catalogue(
-    encoder: Encoder,
-    params: Params,
-    catalogue: Catalogue,
-    *,
-    text_length: int,
-    splits: Sequence[str] | None = None,
-) -> EmbeddingBank:
-    """Embed captions, clips and pictures.
+EmbedFn = Callable[..., EmbeddingBank]
+
+
+def make_catalogue_embedder(encoder: Encoder, text_length: int) -> EmbedFn:
+    """Build the function that embeds a data set; it compiles once per modality.
 
     Args:
       encoder: the encoder.
-      params: its parameters.
-      catalogue: a prepared data set.
       text_length: bytes the encoder keeps of a caption.
-      splits: whose clips to embed; None takes all.
+
+    Returns:
+      ``embed(params, catalogue, splits=None)``: captions, pictures, and the clips
+      of the splits; None takes them all.
     """
-    audio = {
-        split: _in_batches(
-            lambda p, clips: encoder.audio(p, clips * INT16_SCALE),
-            params,
-            catalogue.clips[split],
-            encoder.embed_dim,
-            np.float32,
+    dim = encoder.embed_dim
+    audio = jax.jit(lambda params, clips: encoder.audio(params, clips * INT16_SCALE))
+    text, image = jax.jit(encoder.text), jax.jit(encoder.image)
+
+    def embed(
+        params: Params, catalogue: Catalogue, splits: Sequence[str] | None = None
+    ) -> EmbeddingBank:
+        ids = tokenise(catalogue.texts, text_length)
+        names = list(catalogue.clips) if splits is None else splits
+        return EmbeddingBank(
+            _in_batches(text, params, ids, dim, np.int32),
+            {
+                name: _in_batches(audio, params, catalogue.clips[name], dim, np.float32)
+                for name in names
+            },
+            _in_batches(image, params, catalogue.images, dim, np.uint8),
         )
-        for split in (catalogue.clips if splits is None else splits)
-    }
-    ids = tokenise(catalogue.texts, text_length)
-    return EmbeddingBank(
-        _in_batches(encoder.text, params, ids, encoder.embed_dim, np.int32),
-        audio,
-        _in_batches(
-            encoder.image, params, catalogue.images, encoder.embed_dim, np.uint8
-        ),
-    )
+
+    return embed
 
 
 def _in_batches(
@@ -80,12 +77,11 @@ def _in_batches(
 ) -> np.ndarray:
     """Embed rows, a batch at a time; the last one is filled up, not recompiled."""
     found = np.zeros((len(rows), dim), np.float32)
-    compiled = jax.jit(partial(embed))
     for start in range(0, len(rows), BATCH):
         part: np.ndarray = np.asarray(rows[start : start + BATCH], dtype)
         filled = np.zeros((BATCH, *part.shape[1:]), dtype)
         filled[: len(part)] = part
-        found[start : start + BATCH] = compiled(params, filled)[: len(part)]
+        found[start : start + BATCH] = embed(params, filled)[: len(part)]
     return found
 
 

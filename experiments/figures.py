@@ -6,6 +6,7 @@ stays text. Nothing refers to anything outside the file.
 """
 
 import io
+import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -207,6 +208,46 @@ def _image(
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel("seconds")
         return inline_svg(figure, label)
+
+
+def save_example_figure(example: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Write mixture, mask, estimate and target of a report's example as a PNG."""
+    rate, rows = int(example["rate"]), np.asarray(example["grid_hz"], float)
+    columns = np.asarray(example["mask"]).shape[1]
+    seconds = len(example["mixture"]) / rate
+    loudest = peak_magnitude(example["mixture"], rate, rows)
+    estimate = next(iter(example["estimates"].values()))
+
+    def level(waveform: np.ndarray) -> np.ndarray:
+        return grid_level_db(waveform, rate, rows, columns, loudest)
+
+    panels: dict[str, tuple[np.ndarray, Any, tuple[float, float]]] = {
+        "mixture": (level(example["mixture"]), "magma", (FLOOR_DB, 0.0)),
+        "mask": (np.asarray(example["mask"]), MASK_COLOURS, (0.0, 1.0)),
+        "estimate": (level(estimate), "magma", (FLOOR_DB, 0.0)),
+        "target": (level(example["target"]), "magma", (FLOOR_DB, 0.0)),
+    }
+    figure = Figure(figsize=(10, 2.6), dpi=110, layout="constrained")
+    for place, (title, (values, colours, limits)) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        axes.imshow(
+            values,
+            origin="lower",
+            aspect="auto",
+            cmap=colours,
+            vmin=limits[0],
+            vmax=limits[1],
+            extent=(0.0, seconds, 0.0, float(len(rows))),
+        )
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("seconds", fontsize=8)
+        axes.tick_params(labelsize=7)
+        if place:
+            axes.set_yticks([])
+        else:
+            _hz_ticks(axes, rows)
+    figure.suptitle(f"“{example['query']}”", fontsize=11)
+    figure.savefig(path, metadata={"Software": None})
 
 
 def _hz_ticks(axes: Axes, grid_hz: np.ndarray) -> None:

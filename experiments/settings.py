@@ -41,6 +41,7 @@ class DataConfig:
     split: str = "train"
     validation_split: str = "validation"
     num_validation: int = 48
+    num_test: int = 48  # where no manifest was prepared
     num_sources: int = 2
     num_absent: int = 0
     gain_db: float = 5.0
@@ -75,6 +76,43 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class AlignConfig:
+    """The encoder's three alignment stages (method section 3); values ours."""
+
+    batch_size: int = 48
+    num_steps: tuple[int, ...] = (240, 80, 240)  # of each stage
+    learning_rate: float = 2e-3
+    warmup_steps: int = 20
+    weight_decay: float = 1e-4
+    heads_only: bool = False  # paper: True, with a pretrained backbone
+    residue_share: float = 0.5  # clips that carry a residue of another sound
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _require(
+            len(self.num_steps) == 3,
+            "num_steps",
+            self.num_steps,
+            "three numbers, one for each stage",
+        )
+
+
+@dataclass(frozen=True)
+class JudgeTrainingConfig:
+    """Training of the held-out judge; values ours."""
+
+    split: str = "judge_train"
+    batch_size: int = 64
+    num_steps: int = 400
+    learning_rate: float = 2e-3
+    warmup_steps: int = 20
+    weight_decay: float = 1e-3
+    residue_share: float = 0.5
+    log_every: int = 100
+
+
+@dataclass(frozen=True)
 class StartConfig:
     """Trained models to start from: folders of bundles or of finished runs.
 
@@ -93,9 +131,10 @@ def _default_separator() -> SeparatorConfig:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of one training run."""
+    """All of one training run; ``name`` is what its rows are called."""
 
     stage: str = "supervised"
+    name: str = ""
     seed: int = 0
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     separator: SeparatorConfig = field(default_factory=_default_separator)
@@ -106,10 +145,14 @@ class Settings:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    judge_training: JudgeTrainingConfig = field(default_factory=JudgeTrainingConfig)
     start: StartConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
         """Check what concerns several sections."""
+        if not self.name:
+            object.__setattr__(self, "name", self.stage)
         _require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
         _require(
             self.separator.embed_dim == self.encoder.embed_dim,

@@ -1,9 +1,5 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
-import importlib.metadata
-import pathlib
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,9 +14,9 @@ from experiments.datasets import (
     validation_manifest,
 )
 from experiments.embeddings import EmbeddingBank, evaluation_mixtures
+from experiments.provenance import provenance, versions
 from experiments.settings import Settings
 from marssep_jax import sharding
-from marssep_jax._version import __version__
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle, save_bundle
 from marssep_jax.checkpoint import open_workdir
 from marssep_jax.config import to_dict
@@ -28,8 +24,6 @@ from marssep_jax.evaluation import as_metrics, evaluate_mixtures, make_separate_
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
 from marssep_jax.types import Params
-
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Start(NamedTuple):
@@ -39,29 +33,6 @@ class Start(NamedTuple):
     judge_params: Params | None
     judge_config: dict[str, Any] | None
     separator: tuple[Params, Params] | None
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what results may depend on."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    python = ".".join(map(str, sys.version_info[:3]))
-    return {"marssep_jax": __version__, "python": python, **found}
-
-
-def revision() -> str | None:
-    """Return the git revision of this file's repository, if it is in one."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def load_start(settings: Settings, parts: build.Parts) -> Start:
@@ -117,12 +88,11 @@ def train_stage(
         settings.data, settings.frontend, settings.encoder.image_size
     )
     start = start or load_start(settings, parts)
-    provenance = {"revision": revision(), "versions": versions()}
-    with open_workdir(workdir, to_dict(settings), provenance) as opened:
+    with open_workdir(workdir, to_dict(settings), provenance()) as opened:
         if opened.is_complete():
             announce(f"{workdir} is complete: nothing is trained again")
         log = MetricLog(
-            opened.path, settings.stage, tensorboard=settings.training.tensorboard
+            opened.path, settings.name, tensorboard=settings.training.tensorboard
         )
         try:
             result = _train(settings, parts, data, start, opened, log)
@@ -133,7 +103,7 @@ def train_stage(
             save_bundle(opened.path / "model", bundle)
             opened.complete({"step": result.step, "reason": result.reason})
     announce(
-        f"{settings.stage}: {result.step} steps in {result.wall_s:.0f} s "
+        f"{settings.name}: {result.step} steps in {result.wall_s:.0f} s "
         f"({result.reason}), model in {workdir}/model"
     )
     return result
@@ -155,7 +125,7 @@ def _train(
     params = start.separator or parts.separator.init(key, settings.frontend)
     mesh = sharding.make_data_mesh()
     state = sharding.replicate(stage.start(key, *params), mesh)
-    progress = make_progress(settings.stage) if jax.process_index() == 0 else None
+    progress = make_progress(settings.name) if jax.process_index() == 0 else None
     return run(
         state=state,
         update=sharding.data_parallel(stage.update, mesh),

@@ -25,9 +25,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file("config", None, "Settings, a Python file.")
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    flags.mark_flag_as_required("config")
+    command.define_run_flags()
     command.run(main)

@@ -1,0 +1,1 @@
+"""Experiments as files: each opens with its command, time and score."""

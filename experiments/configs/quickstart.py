@@ -1,0 +1,80 @@
+"""The embedded data set from nothing to a reinforced separator.
+
+Whole:      python -m experiments.quickstart --workdir=runs/quickstart
+One stage:  python -m experiments.align --config=experiments/configs/quickstart.py \
+                --workdir=runs/listeners
+            python -m experiments.train --workdir=runs/base \
+                --config=experiments/configs/quickstart.py:supervised \
+                --config.start.encoder=runs/listeners
+            python -m experiments.train --workdir=runs/rl \
+                --config=experiments/configs/quickstart.py:policy \
+                --config.start.separator=runs/base
+"""
+
+import ml_collections
+
+from experiments.settings import default_config
+
+
+def get_config(stage: str = "supervised") -> ml_collections.ConfigDict:
+    """Return the settings of a stage: supervised, continued or policy."""
+    config = default_config()
+    config.frontend.sample_rate_hz = 11_025
+    config.frontend.num_samples = 32_767
+    config.frontend.num_rows = 128
+    config.frontend.average_rows = True
+    config.separator.architecture = "compact"
+    config.separator.widths = (16, 32, 48, 64, 96)
+    config.separator.num_channels = 24
+    config.data.dataset = "instruments"
+    config.data.num_absent = 1
+    config.training.batch_size = 12
+    config.optimiser.learning_rate = 1.5e-3
+    config.optimiser.warmup_steps = 50
+    changes = {"supervised": _supervised, "continued": _continued, "policy": _policy}
+    if stage not in changes:
+        raise ValueError(f"stage is {stage!r}, expected one of {', '.join(changes)}")
+    changes[stage](config)
+    return config
+
+
+def _supervised(config: ml_collections.ConfigDict) -> None:
+    config.training.num_steps = 2_000
+    config.training.eval_every = 500
+    config.training.save_every = 500
+    config.training.max_wall_s = 390.0  # a guard for slower machines
+    config.optimiser.decay_steps = 1_950
+    config.optimiser.final_fraction = 0.1
+
+
+def _continued(config: ml_collections.ConfigDict) -> None:
+    config.name = "continued"
+    config.seed = 1  # mixtures that the base has not met
+    config.start.separator = "runs/base"
+    config.training.num_steps = 100_000
+    config.training.max_wall_s = 90.0  # as long as the policy stage took
+    config.training.eval_every = 200
+    config.optimiser.learning_rate = 3e-4
+    config.optimiser.warmup_steps = 10
+
+
+def _policy(config: ml_collections.ConfigDict) -> None:
+    config.seed = 1
+    config.stage, config.name = "policy", "rl"
+    config.start.separator = "runs/base"
+    config.training.batch_size = 6
+    config.training.num_steps = 150
+    config.training.log_every = 10
+    config.training.eval_every = 25
+    config.training.patience = 4
+    config.training.max_wall_s = 120.0
+    config.policy.noise_patch = (16, 16)
+    config.rl.group_size = 6
+    config.rl.advantage = "group"
+    config.rl.entropy_coef = 0.0
+    config.rl.kl_old_coef = 0.01
+    config.rl.kl_ref_coef = 0.02
+    config.rl.supervised_coef = 0.3
+    config.rl.reward_on = "waveform"
+    config.optimiser.learning_rate = 2e-4
+    config.optimiser.warmup_steps = 5

@@ -1,0 +1,207 @@
+"""Score trained models on the fixed mixtures of a manifest."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_pipelines.catalogue import Catalogue, load_catalogue
+from data_pipelines.manifest import read_manifest
+from experiments import build
+from experiments.datasets import OpenedData, open_bank, require_fit
+from experiments.embeddings import EmbeddingBank, evaluation_mixtures
+from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
+from marssep_jax.config import (
+    EncoderConfig,
+    FrontendConfig,
+    SeparatorConfig,
+    from_dict,
+)
+from marssep_jax.evaluation import (
+    KINDS,
+    Evaluation,
+    EvaluationMixture,
+    evaluate_mixtures,
+    make_separate_fn,
+)
+from marssep_jax.evaluation.scoring import JudgeFn
+from marssep_jax.features import make_frontend
+from marssep_jax.metric_log import make_progress
+from marssep_jax.models import make_separator
+
+
+class TestSet(NamedTuple):
+    """A manifest with the data set that it draws from."""
+
+    manifest: dict[str, Any]
+    data: OpenedData
+
+
+def open_manifest(path: str) -> TestSet:
+    """Open a manifest and the data set in whose folder it lies.
+
+    Raises:
+      ValueError: no manifest there, or no data set beside it.
+    """
+    return TestSet(
+        read_manifest(path),
+        OpenedData(
+            load_catalogue(pathlib.Path(path).parent), pathlib.Path(path).parent
+        ),
+    )
+
+
+def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
+    """Load a separator's bundle.
+
+    Raises:
+      ValueError: no model there, or one without a separator.
+    """
+    bundle = load_bundle(resolve_bundle(path))
+    if bundle.separator_params is None:
+        raise ValueError(f"{name} is {path!r}, expected a model with a separator in it")
+    return bundle
+
+
+def model_mixtures(
+    bundle: ModelBundle, tests: TestSet
+) -> tuple[list[EvaluationMixture], EmbeddingBank]:
+    """Render a manifest's mixtures with queries of a model's own encoder.
+
+    Raises:
+      ValueError: a data set that the model's front end does not fit.
+    """
+    frontend = from_dict(FrontendConfig, bundle.config["frontend"])
+    catalogue, config = tests.data.catalogue, bundle.config["encoder"]
+    require_fit(catalogue, frontend)
+    encoder, params = build.bundle_encoder(bundle)
+    bank = open_bank(tests.data, encoder, params, from_dict(EncoderConfig, config))
+    mixtures = list(evaluation_mixtures(tests.manifest, catalogue, bank))
+    return mixtures, bank
+
+
+def asked_kinds(mixtures: Sequence[EvaluationMixture]) -> tuple[str, ...]:
+    """Return the kinds of query that can be asked of any of the mixtures."""
+    return tuple(
+        kind for kind in KINDS if any(np.any(m.queries[kind]) for m in mixtures)
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled_separate(
+    frontend: FrontendConfig, separator: SeparatorConfig, length: int
+) -> Callable[..., jax.Array]:
+    """Build the separation once for all models of one architecture."""
+    network = make_separator(separator)
+    return make_separate_fn(network.apply, make_frontend(frontend), length)
+
+
+def evaluate_model(
+    bundle: ModelBundle,
+    mixtures: Sequence[EvaluationMixture],
+    judge: JudgeFn | None,
+    *,
+    kinds: Sequence[str] = KINDS,
+    bss: bool = True,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a model.
+
+    Args:
+      bundle: the model.
+      mixtures: of `model_mixtures`.
+      judge: of `experiments.build.bundle_judge`; the same for models compared.
+      kinds: kinds of query.
+      bss: whether to compute SIR and SAR.
+      on_batch: hears how many mixtures are done.
+    """
+    separate = _compiled_separate(
+        from_dict(FrontendConfig, bundle.config["frontend"]),
+        from_dict(SeparatorConfig, bundle.config["separator"]),
+        mixtures[0].target.shape[-1],
+    )
+    params, state = jax.device_put((bundle.separator_params, bundle.model_state))
+    return evaluate_mixtures(
+        functools.partial(separate, params, state),
+        judge,
+        mixtures,
+        kinds=kinds,
+        bss=bss,
+        on_batch=on_batch,
+    )
+
+
+def progress_of(name: str, total: int) -> Callable[[int], None]:
+    """Return who hears how many mixtures are done: a bar, or a line a quarter."""
+    progress, start = make_progress(name), time.monotonic()
+    quarters: set[int] = set()
+
+    def hear(done: int) -> None:
+        row: dict[str, Any] = {}
+        quarter = 4 * done // total
+        if quarter not in quarters:
+            quarters.add(quarter)
+            row = {"wall_s": time.monotonic() - start}
+        progress(done, total, row)
+        if done >= total:
+            progress.close()
+
+    return hear
+
+
+class Example(NamedTuple):
+    """One target of one mixture, separated by every kind of query.
+
+    ``estimates`` holds a waveform [T] by kind; ``mask`` [H, W] is that of words.
+    """
+
+    mixture: np.ndarray
+    target: np.ndarray
+    estimates: dict[str, np.ndarray]
+    mask: np.ndarray
+    label: int
+    name: str
+    caption: str
+
+
+def make_example(
+    bundle: ModelBundle,
+    mixture: EvaluationMixture,
+    target: int,
+    kinds: Sequence[str],
+    caption: str,
+) -> Example:
+    """Separate one target for people to hear and see."""
+    config = from_dict(FrontendConfig, bundle.config["frontend"])
+    frontend = make_frontend(config)
+    network = make_separator(from_dict(SeparatorConfig, bundle.config["separator"]))
+    params, state = jax.device_put((bundle.separator_params, bundle.model_state))
+    wave = mixture.target.sum(axis=0)
+    kinds = [kind for kind in kinds if np.any(mixture.queries[kind][target])]
+    query = jnp.asarray(np.stack([mixture.queries[kind][target] for kind in kinds]))
+    separate = make_separate_fn(network.apply, frontend, len(wave))
+    found = separate(params, state, jnp.asarray(wave)[None], query[None])[0]
+    log_mag = frontend.analyse(jnp.asarray(wave)[None]).log_mag
+    logits, _ = network.apply(params, state, log_mag, query[None, :1])
+    return Example(
+        mixture=wave,
+        target=mixture.target[target],
+        estimates={k: np.asarray(v) for k, v in zip(kinds, found, strict=True)},
+        mask=np.asarray(jax.nn.sigmoid(logits[0, 0])),
+        label=int(mixture.label[target]),
+        name=mixture.name,
+        caption=caption,
+    )
+
+
+def captions_of(manifest: dict[str, Any], catalogue: Catalogue) -> dict[str, list[str]]:
+    """Return the words that ask for each target, by mixture."""
+    return {
+        entry["id"]: [catalogue.texts[query["text_id"]] for query in entry["queries"]]
+        for entry in manifest["mixtures"]
+    }
