@@ -10,8 +10,8 @@ from data_pipelines.pipeline import (
     MixtureSpec,
     alignment_batches,
     mixture_batches,
-    read_crops,
 )
+from data_pipelines.streams import read_crops
 from data_pipelines.synthetic import synthetic_catalogue
 
 SPEC = MixtureSpec(batch_size=6, num_absent=1, seed=3, num_samples=1_024)
@@ -199,6 +199,22 @@ def test_residue_stays_in_its_range(catalogue):
     assert (level >= -26.01).all()
     assert (level <= -3.99).all()
     assert np.ptp(level) > 5
+
+
+@pytest.mark.parametrize("heard", [("audio",), ("view", "negative")])
+def test_waveforms_left_out_change_no_other(catalogue, heard):
+    whole = _take(alignment_batches(catalogue, "train", 4, 1), 2)
+    part = _take(alignment_batches(catalogue, "train", 4, 1, heard=heard), 2)
+    ids = {"label", "text_id", "image_id"}
+    for batch, reference in zip(part, whole, strict=True):
+        assert batch.keys() == ids | set(heard)
+        for name, value in batch.items():
+            np.testing.assert_array_equal(value, reference[name])
+
+
+def test_unknown_waveforms_are_named(catalogue):
+    with pytest.raises(ValueError, match=r"heard is 'noise', expected some of"):
+        alignment_batches(catalogue, "train", 4, 1, heard=("audio", "noise"))
 
 
 def test_alignment_resumes_and_shards(catalogue):
