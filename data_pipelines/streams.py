@@ -152,4 +152,7 @@ def _dataset(
     options.threading.private_threadpool_size = 2
     options.threading.max_intra_op_parallelism = 1
     options.deterministic = True
+    # Nothing here is left to tune, and the thread that would do it sleeps for up to
+    # a minute at a time: dropping the iterator waits for it.
+    options.autotune.enabled = False
     return dataset.with_options(options)
