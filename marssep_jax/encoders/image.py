@@ -57,11 +57,13 @@ def fit_image(
     """Crop pixels uint8 ``[h, w, 3]`` to their central square and resize them.
 
     Raises:
-      ValueError: not uint8 ``[h, w, 3]``.
+      ValueError: not uint8 ``[h, w, 3]``, or empty.
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] != 3:
+    formed = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == 3
+    if not formed or not pixels.size:
         raise ValueError(
-            f"{name} is {pixels.dtype} {pixels.shape}, expected uint8 [h, w, 3]"
+            f"{name} is {pixels.dtype} {pixels.shape}, expected uint8 [h, w, 3] with "
+            "h, w >= 1"
         )
     image, _ = _pillow()
     return _square(image.fromarray(pixels).convert("RGBA"), size)
