@@ -1,9 +1,9 @@
 """Fuse the embeddings of one target into its reward anchor (method section 2).
 
 ``mlbp`` is the paper's multimodal low-rank bilinear pooling: z* = normalise(W
-prod_m (U_m z_m + b_m)). The others are the ablation: mean, max, a learned
-weighted sum, text only, audio only. A missing modality is an all-zero vector and
-drops out, of the product as of the sums.
+(prod_m (U_m z_m + b_m) - c)), where the offset c is ours. The others are the
+ablation: mean, max, a learned weighted sum, text only, audio only. A missing
+modality is an all-zero vector and drops out, of the product as of the sums.
 """
 
 from collections.abc import Callable
