@@ -309,7 +309,7 @@ def make_alignment_update(
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics["grad/norm"] = optax.global_norm(grads)
+        metrics["grad/norm"] = optax.tree.norm(grads)
         state = dataclasses.replace(
             state, step=state.step + 1, params=params, opt_state=opt_state
         )
