@@ -107,7 +107,7 @@ def evaluate_model(
     judge: JudgeFn | None,
     *,
     kinds: Sequence[str] = KINDS,
-    bss: bool = True,
+    bss: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a model.
@@ -117,7 +117,7 @@ def evaluate_model(
       mixtures: of `model_mixtures`.
       judge: of `experiments.build.bundle_judge`; the same for models compared.
       kinds: kinds of query.
-      bss: whether to compute SIR and SAR.
+      bss: mixtures to compute SIR and SAR for; None takes all.
       on_batch: hears how many mixtures are done.
     """
     separate = _compiled_separate(

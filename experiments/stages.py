@@ -174,7 +174,7 @@ def _make_validation(
             judge,
             mixtures,
             kinds=("text",),
-            bss=False,
+            bss=0,
         )
         return as_metrics(found)
 

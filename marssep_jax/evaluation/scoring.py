@@ -91,7 +91,7 @@ def evaluate_mixtures(
     *,
     kinds: Sequence[str] = KINDS,
     batch_size: int = 16,
-    bss: bool = True,
+    bss: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Separate mixtures by every kind of query and score the estimates.
@@ -109,7 +109,8 @@ def evaluate_mixtures(
       kinds: which of the mixtures' queries to use.
       batch_size: mixtures at once; the last batch is filled up, so that nothing
         compiles twice.
-      bss: whether to compute SIR and SAR, which take most of the time.
+      bss: mixtures that SIR and SAR, which take most of the time, are computed
+        for; the first ones, in whole batches. None takes all, 0 none.
       on_batch: hears how many mixtures are done.
 
     Raises:
@@ -122,7 +123,10 @@ def evaluate_mixtures(
     source = iter(mixtures)
     while batch := list(itertools.islice(source, batch_size)):
         filled = batch + batch[-1:] * (batch_size - len(batch))
-        scores = _score_batch(separate_fn, judge_fn, filled, kinds, bss)
+        ratios = bss is None or len(names) < bss
+        scores = _score_batch(separate_fn, judge_fn, filled, kinds, ratios)
+        if bss and not ratios:
+            scores = _without_ratios(scores, kinds)
         real = slice(len(batch))
         parts.append(jax.tree.map(lambda rows, real=real: rows[real], scores))
         names += [mixture.name for mixture in batch]
@@ -176,6 +180,13 @@ def _score_batch(
             left_here = np.where(np.any(absent, axis=-1), left[:, index], np.nan)
             scores[kind]["absent_db"] = left_here[:, None]
     return scores
+
+
+def _without_ratios(scores: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
+    """Say of a batch that it has no SIR and SAR where other batches have them."""
+    empty = {k: np.full_like(scores[k]["si_sdr_db"], np.nan) for k in kinds}
+    more = {k: scores[k] | {"sir_db": v, "sar_db": v} for k, v in empty.items()}
+    return scores | more
 
 
 @partial(jax.jit, static_argnames="bss")

@@ -72,7 +72,7 @@ def judge(waveform):
 
 def evaluate(mixtures, gains=(0.1, 0.1), **options):
     return evaluate_mixtures(
-        separate_by(gains), judge, mixtures, **{"batch_size": 4, "bss": False} | options
+        separate_by(gains), judge, mixtures, **{"batch_size": 4, "bss": 0} | options
     )
 
 
@@ -96,11 +96,21 @@ def test_judge_hears_what_was_kept():
     assert result.scores["text"]["judge"][0, 0] == pytest.approx(np.log(0.1 / 3))
 
 
+def test_ratios_of_the_first_batches_only():
+    mixtures = [make_mixture(n) for n in range(5)]
+    some = evaluate(mixtures, bss=2, batch_size=2).scores["text"]
+    every = evaluate(mixtures, bss=None, batch_size=2).scores["text"]
+    for name in ("sir_db", "sar_db"):
+        np.testing.assert_array_equal(some[name][:2], every[name][:2])
+        assert np.isnan(some[name][2:]).all()
+    np.testing.assert_array_equal(some["si_sdr_db"], every["si_sdr_db"])
+
+
 def test_sdr_sir_sar_are_bss_evals_of_images():
     mixture = make_mixture(0)
     noise = np.random.default_rng(0).normal(0, 0.3, (2, LENGTH)).astype(np.float32)
     noisy = mixture._replace(target=mixture.target + noise)
-    result = evaluate([noisy], bss=True, batch_size=1)
+    result = evaluate([noisy], bss=None, batch_size=1)
     estimate = separate_by((0.1, 0.1))(
         jnp.asarray(noisy.target.sum(0))[None], jnp.eye(3)[None, :2]
     )
@@ -118,7 +128,7 @@ def test_last_batch_is_filled_and_cut_again():
         return separate_by((0.1, 0.3))(mixture, query)
 
     mixtures = [make_mixture(i, level=1 + 0.1 * i) for i in range(5)]
-    batched = evaluate_mixtures(separate, None, iter(mixtures), batch_size=4, bss=False)
+    batched = evaluate_mixtures(separate, None, iter(mixtures), batch_size=4, bss=0)
     # One pass a mixture: four kinds of two queries, and the absent class.
     assert calls == [(4, 9), (4, 9)]
     alone = evaluate(mixtures, gains=(0.1, 0.3), batch_size=1)
