@@ -16,6 +16,10 @@ CROP_SAMPLES = 32_767
 NOT_UNSEEN = ("harp",)
 """Both fonts seem to hold the same recording of it."""
 
+TRAIN_SPEEDS = (1.0, 0.89, 1.12, 0.94, 1.06)
+"""Training clips take turns at these playback speeds, up to two semitones either
+way: one font holds one instrument of each kind, and others have other formants."""
+
 SPLITS = ("train", "validation", "seen", "unseen", "judge_train")
 
 Clips = dict[str, list[tuple[str, int, np.ndarray]]]
@@ -37,7 +41,7 @@ class Amounts:
       seed: Seed of all music and pictures.
     """
 
-    train: int = 80
+    train: int = 120
     validation: int = 8
     test: int = 20
     judge: int = 40
@@ -83,7 +87,11 @@ def render_splits(
     }
     if reduced:
         del wanted["unseen"]
-    players = {key: renderer.Player(sources[key], SAMPLE_RATE_HZ) for key in both}
+    players = {
+        (key, speed): renderer.Player(sources[key], SAMPLE_RATE_HZ, speed)
+        for key in both
+        for speed in (TRAIN_SPEEDS if key == train else (1.0,))
+    }
     clips: Clips = {}
     for split, (keys, count) in wanted.items():
         clips[split] = []
@@ -92,10 +100,15 @@ def render_splits(
                 continue
             for key in keys:
                 for number in range(count):
+                    turn = number % len(TRAIN_SPEEDS) if split == "train" else 0
                     place = [SPLITS.index(split), both.index(key), label, number]
                     rng = np.random.default_rng([amounts.seed, *place])
                     audio = renderer.render_clip(
-                        players[key], instrument, rng, NUM_SAMPLES, SAMPLE_RATE_HZ
+                        players[key, TRAIN_SPEEDS[turn]],
+                        instrument,
+                        rng,
+                        NUM_SAMPLES,
+                        SAMPLE_RATE_HZ,
                     )
                     slug = instrument.name.replace(" ", "-")
                     clip_id = f"{split}/{key}/{slug}-{number:03d}"

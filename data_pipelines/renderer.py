@@ -33,14 +33,23 @@ def _synth_module() -> Any:
 class Player:
     """One SoundFont, loaded and ready to play.
 
+    Args:
+      font: Its file.
+      sample_rate_hz: Rate of what is played.
+      speed: Playback speed of the samples: pitch and formants move by this
+        factor, as on an instrument of another size; the notes' times do not.
+
     Raises:
       ValueError: no renderer is installed, or it cannot read the font.
     """
 
-    def __init__(self, font: pathlib.Path, sample_rate_hz: int) -> None:
+    def __init__(
+        self, font: pathlib.Path, sample_rate_hz: int, speed: float = 1.0
+    ) -> None:
         module = _synth_module()
         self._rate = sample_rate_hz
-        self._synth = module.Synth(samplerate=OVERSAMPLING * sample_rate_hz)
+        rate = round(OVERSAMPLING * sample_rate_hz / speed)
+        self._synth = module.Synth(samplerate=rate)
         try:
             self._font = self._synth.sfload(str(font))
         except (module.SoundFontException, RuntimeError, OSError) as error:
