@@ -29,6 +29,7 @@ from marssep_jax.alignment import (
     trainable_only,
     waveforms_heard,
 )
+from marssep_jax.augment import attenuate_patches
 from marssep_jax.bundle import ModelBundle, save_bundle
 from marssep_jax.checkpoint import CheckpointStore, Workdir, open_workdir
 from marssep_jax.config import OptimiserConfig, to_dict
@@ -167,7 +168,7 @@ class _Trainer:
             build.make_optimiser(_schedule(plan, steps)), stage.trainable
         )
         update = make_alignment_update(
-            self._parts.encoder, self._parts.fusion, stage, tx
+            self._parts.encoder, self._parts.fusion, stage, tx, self._hear
         )
         key = jax.random.fold_in(jax.random.key(self._settings.seed), 2 + number)
 
@@ -187,6 +188,12 @@ class _Trainer:
             plan.log_every,
             lambda state: self._recall(state.params["encoder"]),
         )
+
+    def _hear(self, key: jax.Array, waveform: jax.Array) -> jax.Array:
+        """Analyse clips as if something had been masked out of them."""
+        log_mag = self._parts.frontend.analyse(waveform).log_mag
+        share = self._settings.align.masked_share
+        return attenuate_patches(key, log_mag, share) if share else log_mag
 
     def train_judge(self) -> TrainingResult:
         """Train the judge on clips of every source of recordings."""
@@ -233,6 +240,7 @@ class _Trainer:
             plan.batch_size,
             seed,
             step,
+            residue_db=plan.residue_db,
             residue_share=plan.residue_share,
             num_samples=self._settings.frontend.num_samples,
             gain_db=self._settings.data.gain_db,

@@ -80,12 +80,14 @@ class AlignConfig:
     """The encoder's three alignment stages (method section 3); values ours."""
 
     batch_size: int = 48
-    num_steps: tuple[int, ...] = (240, 80, 240)  # of each stage
+    num_steps: tuple[int, ...] = (300, 80, 280)  # of each stage
     learning_rate: float = 2e-3
     warmup_steps: int = 20
     weight_decay: float = 1e-4
     heads_only: bool = False  # paper: True, with a pretrained backbone
-    residue_share: float = 0.5  # clips that carry a residue of another sound
+    residue_share: float = 0.7  # clips that carry a residue of another sound
+    residue_db: tuple[float, float] = (-24.0, -2.0)  # its level against the clip
+    masked_share: float = 0.5  # most of a clip's grid that is turned down
     log_every: int = 50
 
     def __post_init__(self) -> None:
@@ -109,6 +111,7 @@ class JudgeTrainingConfig:
     warmup_steps: int = 20
     weight_decay: float = 1e-3
     residue_share: float = 0.5
+    residue_db: tuple[float, float] = (-26.0, -4.0)
     log_every: int = 100
 
 

@@ -178,8 +178,16 @@ def discriminability(
 class _Embedded:
     """Embeddings of one batch, each computed on first use."""
 
-    def __init__(self, encoder: Encoder, params: Params, batch: AlignmentBatch) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        params: Params,
+        batch: AlignmentBatch,
+        hear: Callable[[PRNGKeyArray, Array], Array] | None,
+        key: PRNGKeyArray,
+    ) -> None:
         self._encoder, self._params, self._batch = encoder, params, batch
+        self._hear, self._key = hear, key
         self._done: dict[str, Array] = {}
 
     def __call__(self, name: str) -> Array:
@@ -188,8 +196,14 @@ class _Embedded:
             value = getattr(self._batch, name)
             if value is None:
                 raise ValueError(f"batch.{name} is None, expected what the stage hears")
-            self._done[name] = getattr(self._encoder, kind)(self._params, value)
+            self._done[name] = self._embed(kind, value)
         return self._done[name]
+
+    def _embed(self, kind: str, value: Array) -> Array:
+        if kind != "audio" or self._hear is None:
+            return getattr(self._encoder, kind)(self._params, value)
+        key = jax.random.fold_in(self._key, len(self._done))
+        return self._encoder.audio_from_grid(self._params, self._hear(key, value))
 
 
 LossFn = Callable[[_Embedded, AlignmentBatch, Array, float], Array]
@@ -263,11 +277,13 @@ def make_alignment_update(
     fusion: Fusion,
     stage: StageConfig,
     tx: optax.GradientTransformation,
+    hear: Callable[[PRNGKeyArray, Array], Array] | None = None,
 ) -> Callable[[TrainState, AlignmentBatch], tuple[TrainState, Metrics]]:
     """Return the jitted step of one stage; the state is donated.
 
     ``state.params`` is ``{"encoder": ..., "fusion": ...}`` and ``tx`` should come
-    from ``trainable_only``.
+    from ``trainable_only``. ``hear(key, waveform [b, t]) -> log magnitudes
+    [b, h, w]`` puts an augmentation before the audio trunk.
 
     Raises:
       ValueError: a loss the module does not have.
@@ -288,13 +304,14 @@ def make_alignment_update(
             name: part if name in stage.trainable else jax.lax.stop_gradient(part)
             for name, part in params["encoder"].items()
         }
-        embed = _Embedded(encoder, frozen, batch)
+        pooling_key, hear_key = jax.random.split(key)
+        embed = _Embedded(encoder, frozen, batch, hear, hear_key)
         temperature = frozen["log_temperature"]
         fuse = partial(fusion.apply, params["fusion"])
         total, metrics = jnp.zeros(()), {}
         for name, weight in weights.items():
             if name == "pooling":
-                value = pooling_loss(key, fuse, embed, batch, temperature)
+                value = pooling_loss(pooling_key, fuse, embed, batch, temperature)
             else:
                 value = losses[name](embed, batch, temperature, stage.margin)
             metrics[f"align/{name}"] = value

@@ -28,6 +28,7 @@ def get_config(stage: str = "supervised") -> ml_collections.ConfigDict:
     config.separator.num_channels = 24
     config.data.dataset = "instruments"
     config.data.num_absent = 1
+    config.data.eq_db = 6.0
     config.training.batch_size = 12
     config.optimiser.learning_rate = 1.5e-3
     config.optimiser.warmup_steps = 50
@@ -39,11 +40,11 @@ def get_config(stage: str = "supervised") -> ml_collections.ConfigDict:
 
 
 def _supervised(config: ml_collections.ConfigDict) -> None:
-    config.training.num_steps = 2_000
-    config.training.eval_every = 500
-    config.training.save_every = 500
+    config.training.num_steps = 1_800
+    config.training.eval_every = 600
+    config.training.save_every = 600
     config.training.max_wall_s = 390.0  # a guard for slower machines
-    config.optimiser.decay_steps = 1_950
+    config.optimiser.decay_steps = 1_750
     config.optimiser.final_fraction = 0.1
 
 
