@@ -10,6 +10,7 @@ import runpy
 from collections.abc import Callable
 from typing import Any
 
+from experiments.agreement import measure_agreement
 from experiments.datasets import SYNTHETIC, find_directory, open_data
 from experiments.ledger import Chain, Ledger, Record
 from experiments.listeners import stage_rows, train_listeners
@@ -17,6 +18,7 @@ from experiments.outcome import write_outcome
 from experiments.settings import Settings, resolve
 from experiments.stages import train_stage
 from marssep_jax import interrupts
+from marssep_jax.bundle import load_bundle, resolve_bundle
 
 STAGES = {"supervised": "supervised", "rl": "policy", "continued": "continued"}
 """Steps that train a separator, and what config files call them."""
@@ -131,4 +133,7 @@ def _train(chain: Chain, step: str, ledger: Ledger) -> list[Record]:
     result = train_stage(settings, place, chain.data, announce=chain.announce)
     (row,) = stage_rows([result])
     row["metrics"]["steps"] = result.step
+    if settings.stage == "policy":
+        model = load_bundle(resolve_bundle(place))
+        row["metrics"] |= measure_agreement(settings, model, chain.data)
     return [row | {"name": step, "train_s": result.wall_s}]

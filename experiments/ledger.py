@@ -62,6 +62,7 @@ class Ledger:
         now = time.monotonic()
         spent, self._last = now - self._last, now
         own = sum(row["wall_s"] for row in rows)
+        self.records = [r for r in self.records if r["step"] != step]  # done anew
         for row in rows:
             share = row["wall_s"] / own if own else 1 / len(rows)
             entry = {"step": step, **row, "wall_s": round(spent * share, 1)}

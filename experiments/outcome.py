@@ -40,11 +40,11 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     mixtures, _ = scoring.model_mixtures(final, tests)
     kinds = scoring.asked_kinds(mixtures)
     judge = build.bundle_judge(final)
-    found = {}
+    found, ratios = {}, chain.settings["rl"].data.num_ratios
     for name, bundle in models.items():
         progress = scoring.progress_of(f"evaluate {name}", len(mixtures))
         found[name] = scoring.evaluate_model(
-            bundle, mixtures, judge, kinds=kinds, on_batch=progress
+            bundle, mixtures, judge, kinds=kinds, bss=ratios, on_batch=progress
         )
     examples = _examples(chain, final, found["rl"], mixtures, tests)
     _write_sounds(chain.folder / "wav", examples)

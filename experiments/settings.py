@@ -42,6 +42,7 @@ class DataConfig:
     validation_split: str = "validation"
     num_validation: int = 48
     num_test: int = 48  # where no manifest was prepared
+    num_ratios: int = 208  # test mixtures that SIR and SAR are computed for
     num_sources: int = 2
     num_absent: int = 0
     gain_db: float = 5.0
