@@ -36,13 +36,13 @@ def measure_agreement(
     """
     parts = build.make_parts(settings)
     params = bundle.encoder_params
-    ears = (
+    waveform, grid = (
         build.make_listener(
-            dataclasses.replace(settings.rl, reward_on=on), parts, params
+            dataclasses.replace(settings.rl, reward_on=way), parts, params
         )
-        for on in ("waveform", "grid")
+        for way in ("waveform", "grid")
     )
-    compare = listener_agreement(*ears, build.make_reward(settings.rl))
+    compare = listener_agreement(waveform, grid, build.make_reward(settings.rl))
     policy = build.make_mask_policy(settings.policy)
     anchor = build.make_anchor(parts, params)
 
