@@ -5,6 +5,8 @@ same linear map with a kernel twice as wide, and its gradients are convolutions
 without holes: XLA's CPU backend is several times faster at those.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -45,6 +47,28 @@ def relative_level(
     power = jax.nn.logsumexp(2.0 * log_mag, axis=(-2, -1), keepdims=True)
     level = 0.5 * (power - jnp.log(count))
     return jnp.logaddexp(log_mag - level, jnp.log(floor))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def peak(value: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """Return the maximum over an axis, with a gradient that is always finite.
+
+    The gradient of ``jnp.max`` looks for its result among the operand's entries
+    and divides by how often it is there. A compiler that computes the operand
+    twice may round it twice, and then it is there not at all. Here the gradient
+    goes to the entry that ``argmax`` names, the first of equals.
+    """
+    return jnp.max(value, axis=axis)
+
+
+@peak.defjvp
+def _peak_jvp(
+    axis: int, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    (value,), (tangent,) = primals, tangents
+    index = jnp.argmax(value, axis=axis, keepdims=True)
+    chosen = jax.lax.broadcasted_iota(index.dtype, value.shape, axis) == index
+    return peak(value, axis), jnp.sum(tangent * chosen, axis=axis)
 
 
 class ConvBlock(nn.Module):

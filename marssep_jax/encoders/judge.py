@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, JudgeConfig
 from marssep_jax.features import make_frontend
-from marssep_jax.layers import relative_level
+from marssep_jax.layers import peak, relative_level
 from marssep_jax.types import Params
 
 # About 30 dB below the clip's level: quieter bins say nothing about its class.
@@ -44,7 +44,7 @@ class JudgeNet(nn.Module):
             value = nn.Conv(self.width, (5,), (stride,), use_bias=False)(value)
             value = nn.relu(nn.LayerNorm()(value))
         weight = nn.softmax(nn.Dense(1)(value), axis=1)
-        pooled = jnp.concatenate([jnp.sum(weight * value, 1), value.max(1)], axis=-1)
+        pooled = jnp.concatenate([jnp.sum(weight * value, 1), peak(value, 1)], axis=-1)
         return nn.Dense(self.num_classes)(pooled)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from marssep_jax.config import EncoderConfig, FrontendConfig
 from marssep_jax.encoders.text import PAD_ID
 from marssep_jax.features import make_frontend
-from marssep_jax.layers import ConvBlock, relative_level
+from marssep_jax.layers import ConvBlock, peak, relative_level
 from marssep_jax.types import Params
 
 # InfoNCE divides by exp(log_temperature); 0.07 is CLIP's start.
@@ -82,7 +82,7 @@ class AudioTrunk(nn.Module):
         """Return one vector a clip."""
         level = relative_level(log_mag, RELATIVE_FLOOR)
         value = ConvTrunk(self.widths, AUDIO_STRIDE)(level[..., None])
-        pooled = jnp.concatenate([value.mean(axis=2), value.max(axis=2)], axis=-1)
+        pooled = jnp.concatenate([value.mean(axis=2), peak(value, 2)], axis=-1)
         return pooled.reshape(pooled.shape[0], -1)
 
 
@@ -125,7 +125,8 @@ class ImageTrunk(nn.Module):
         """Return one vector a picture."""
         value = pixels.astype(jnp.float32) / 127.5 - 1.0
         value = ConvTrunk(self.widths, 2)(value)
-        return jnp.concatenate([value.mean(axis=(1, 2)), value.max(axis=(1, 2))], -1)
+        value = value.reshape(value.shape[0], -1, value.shape[-1])
+        return jnp.concatenate([value.mean(axis=1), peak(value, 1)], axis=-1)
 
 
 def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Encoder:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from marssep_jax.config import FrontendConfig, SeparatorConfig
-from marssep_jax.layers import ConvBlock, fold, relative_level, unfold
+from marssep_jax.layers import ConvBlock, fold, peak, relative_level, unfold
 from marssep_jax.models import make_separator
 from marssep_jax.models.compact import GatedHead
 from marssep_jax.models.separator import count_parameters
@@ -431,6 +432,28 @@ def test_gated_head_equals_its_unfused_formula():
     np.testing.assert_allclose(
         head.apply({"params": params}, *args), expected, atol=1e-5
     )
+
+
+def test_peak_is_the_maximum_and_its_gradient_names_one_entry():
+    value = jnp.asarray(noise(2, 5, 3)).at[0, [1, 4], 2].set(9.0)
+    np.testing.assert_array_equal(peak(value, 1), np.max(value, axis=1))
+    weight = noise(2, 3, seed=1)
+    grad = jax.jit(jax.grad(lambda v: jnp.sum(weight * peak(v, 1))))(value)
+    expected = np.zeros((2, 5, 3), np.float32)
+    # The first of two equals.
+    for b, c in np.ndindex(2, 3):
+        expected[b, np.argmax(value[b, :, c]), c] = weight[b, c]
+    np.testing.assert_array_equal(grad, expected)
+
+
+def test_gradient_of_a_peak_is_finite_where_its_operand_is_rounded_twice():
+    # Compiled as here, x g + b is computed once for the maximum and once, by other
+    # instructions, to look for it: jnp.max has a gradient of 0 / 0.
+    norm, value = nn.LayerNorm(), jnp.asarray(noise(6, 5, 8))
+    params = {"params": {"scale": 1 + 0.1 * noise(8), "bias": 0.1 * noise(8, seed=1)}}
+    loss = jax.jit(jax.grad(lambda p: jnp.sum(peak(norm.apply(p, value), 1) ** 2)))
+    for leaf in jax.tree.leaves(loss(params)):
+        assert np.isfinite(leaf).all()
 
 
 def test_relative_level_by_hand():
