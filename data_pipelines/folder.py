@@ -132,17 +132,23 @@ def read_clips(row: Row, sample_rate_hz: int, num_samples: int) -> list[np.ndarr
 
 
 def _read_image(path: pathlib.Path, where: str) -> np.ndarray:
-    """Return the middle square of a picture, uint8 [48, 48, 3]."""
+    """Return the middle square of a picture, uint8 [48, 48, 3].
+
+    As pictures given as queries are read: upright, on white, in Lanczos' filter.
+    """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
-            small = ImageOps.fit(image.convert("RGB"), (IMAGE_SIZE, IMAGE_SIZE))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{where}: image is {str(path)!r}, expected a readable picture"
         ) from error
-    return np.asarray(small, np.uint8)
+    white = Image.new("RGBA", picture.size, "white")
+    flat = Image.alpha_composite(white, picture).convert("RGB")
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return np.asarray(ImageOps.fit(flat, size, Image.Resampling.LANCZOS), np.uint8)
 
 
 def _decode(
