@@ -118,9 +118,15 @@ def _csv_records(text: str, table: pathlib.Path) -> Iterator[tuple[int, Any]]:
             f"{table}:1: columns are {', '.join(names) or 'missing'}, expected audio "
             "and label or caption"
         )
+    # Spreadsheets may write columns without a name: those are let pass.
+    if unknown := [name for name in names if name and name not in COLUMNS]:
+        raise ValueError(
+            f"{table}:1: column is {unknown[0]!r}, expected {', '.join(COLUMNS)}"
+        )
     reader.fieldnames = names
     try:
         for record in reader:
+            record.pop("", None)
             yield reader.line_num, record
     except csv.Error as error:
         raise ValueError(f"{table}:{reader.line_num}: {error}, expected CSV") from error
@@ -139,6 +145,13 @@ def _make_row(where: str, record: Any, base: pathlib.Path) -> Row | str:
     """Return a row, or what is wrong with it."""
     if not isinstance(record, dict):
         return f"{where}: expected one JSON object on the line"
+    if None in record:
+        return (
+            f"{where}: cells beyond the last column are {', '.join(record[None])!r}, "
+            "expected quotes around a cell with commas"
+        )
+    if unknown := sorted(set(record) - set(COLUMNS)):
+        return f"{where}: column is {unknown[0]!r}, expected {', '.join(COLUMNS)}"
     cells = {}
     for column in COLUMNS:
         value = record.get(column)
@@ -157,7 +170,8 @@ def _make_row(where: str, record: Any, base: pathlib.Path) -> Row | str:
     if image is not None and not image.is_file():
         return f"{where}: image is {cells['image']!r}, expected an existing file"
     split = cells["split"] or _split_of(cells["audio"])
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", split):
+    # TFDS means every split by "all".
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", split) or split == "all":
         return f"{where}: split is {split!r}, expected train, validation or test"
     caption = cells["caption"] or label
     return Row(where, audio, cells["audio"], label, caption, image, split)
