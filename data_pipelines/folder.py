@@ -243,7 +243,8 @@ def prepare(
       The prepared directory; its name holds a hash of all that was read.
 
     Raises:
-      ValueError: a bad row, named by its line; nothing is written then.
+      ValueError: a bad row, named by its line, or fewer than two labels; nothing
+        is written then.
     """
     if not 0 < crop_samples <= num_samples:
         raise ValueError(
@@ -252,6 +253,11 @@ def prepare(
     table = folder_table.find_table(pathlib.Path(manual_dir))
     rows = folder_table.read_table(table)
     names = sorted({row.label for row in rows})
+    if len(names) < 2:
+        raise ValueError(
+            f"{table} has the one label {names[0]!r}, expected at least 2: mixtures "
+            "are made of different classes"
+        )
     labels = {label: number for number, label in enumerate(names)}
     digest = folder_table.fingerprint(table, rows)
     name = f"{table.stem}-{digest}-{sample_rate_hz}-{num_samples}-{crop_samples}"
