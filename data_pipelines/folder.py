@@ -49,7 +49,7 @@ class FolderConfig(tfds.core.BuilderConfig):
       num_samples: Length of a clip.
     """
 
-    material: Material | None = None
+    material: Material | None = dataclasses.field(default=None, repr=False)
     sample_rate_hz: int = 11_025
     num_samples: int = 36_864
 
