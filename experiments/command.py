@@ -1,5 +1,6 @@
 """How every program of this folder starts, fails and stops."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from experiments.provenance import machine
 from marssep_jax import interrupts
 
 EXPECTED = (ValueError, OSError, ImportError)
@@ -29,6 +31,7 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         print(flags.FLAGS.module_help(main.__module__))
         sys.exit(0)
     interrupts.install()
+    keep_compiled()
     try:
         _parse(argv)
         main()
@@ -43,6 +46,24 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         kind = type(error).__name__
         _leave(f"error: {kind}: {error} (MARSSEP_DEBUG=1 shows where)", 1)
     sys.exit(0)
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs in the user's cache, for later stages and runs.
+
+    JAX_COMPILATION_CACHE_DIR chooses another folder. Programs of one processor
+    may not run on another, so each kind has a folder of its own.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kind = hashlib.sha256(machine().encode()).hexdigest()[:8]
+    folder = os.path.join(root, "marssep_jax", f"compiled-{kind}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:  # no home, or one that cannot be written
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
 
 
 def define_run_flags() -> None:
