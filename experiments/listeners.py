@@ -196,8 +196,12 @@ class _Trainer:
         return attenuate_patches(key, log_mag, share) if share else log_mag
 
     def train_judge(self) -> TrainingResult:
-        """Train the judge on clips of every source of recordings."""
-        plan = self._settings.judge_training
+        """Train the judge on clips of every source of recordings.
+
+        A data set that has no split of its own for it lends its training clips.
+        """
+        plan, clips = self._settings.judge_training, self._catalogue.clips
+        split = plan.split if plan.split in clips else self._settings.data.split
         judge = make_judge(
             self._settings.judge,
             self._settings.frontend,
@@ -209,14 +213,14 @@ class _Trainer:
 
         def batches(step: int) -> Iterator[ClipBatch]:
             seed = 10 * self._settings.seed + 9
-            for raw in self._clips(plan.split, plan, seed, step, ("audio",)):
+            for raw in self._clips(split, plan, seed, step, ("audio",)):
                 yield ClipBatch(raw["audio"], raw["label"])  # type: ignore[arg-type]
 
         def accuracy(state: TrainState) -> dict[str, float]:
-            split = self._settings.data.validation_split
-            clips = self._catalogue.clips[split] * INT16_SCALE
-            found = np.argmax(log_prob(state.params, clips), axis=-1)
-            hits = found == self._catalogue.clip_label[split]
+            held_out = self._settings.data.validation_split
+            heard = clips[held_out] * INT16_SCALE
+            found = np.argmax(log_prob(state.params, heard), axis=-1)
+            hits = found == self._catalogue.clip_label[held_out]
             return {"eval/judge_accuracy": float(np.mean(hits))}
 
         return self._run(

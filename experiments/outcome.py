@@ -27,6 +27,9 @@ from marssep_jax.features import grid_hz
 from marssep_jax.metric_log import MetricLog
 
 MODELS = ("supervised", "continued", "rl")
+TEST_SPLITS = ("unseen", "seen", "test")
+"""The first of these that a data set has is tested on."""
+
 EXAMPLE_RANKS = (0.9, 0.6, 0.3)
 """Examples are the mixtures at these shares of the order by SI-SDRi: a good one, a
 usual one, a poor one."""
@@ -61,10 +64,19 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
 
 
 def _manifest(chain: Chain) -> dict[str, Any]:
-    """Return the test mixtures: of unseen recordings where there are any."""
+    """Return the test mixtures: of unseen recordings where there are any.
+
+    Raises:
+      ValueError: the data set has no split to test on.
+    """
     catalogue, directory = chain.data
     data = chain.settings["supervised"].data
-    split = "unseen" if "unseen" in catalogue.clips else "seen"
+    split = next((name for name in TEST_SPLITS if name in catalogue.clips), None)
+    if split is None:
+        raise ValueError(
+            f"dataset {catalogue.dataset!r} has the splits {sorted(catalogue.clips)}, "
+            f"expected one of {', '.join(TEST_SPLITS)} among them"
+        )
     path = None if directory is None else directory / f"manifest_{split}.json"
     if path is not None and path.exists():
         return read_manifest(path)

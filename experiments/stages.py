@@ -1,9 +1,10 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from experiments import build
 from experiments.datasets import (
@@ -102,11 +103,33 @@ def train_stage(
             bundle = _bundle(settings, data, start, result)
             save_bundle(opened.path / "model", bundle)
             opened.complete({"step": result.step, "reason": result.reason})
+    if note := exploitation(result.rows):
+        announce(f"warning: {note}")
     announce(
         f"{settings.name}: {result.step} steps in {result.wall_s:.0f} s "
         f"({result.reason}), model in {workdir}/model"
     )
     return result
+
+
+def exploitation(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say that a reward was exploited: it rose while the judge's score fell.
+
+    Args:
+      rows: metric rows of a policy stage.
+    """
+    reward = [row["reward/mean"] for row in rows if "reward/mean" in row]
+    judge = [row["eval/judge"] for row in rows if "eval/judge" in row]
+    third = len(reward) // 3  # single batches are too noisy to compare
+    if not third or len(judge) < 2:
+        return None
+    first, last = np.mean(reward[:third]), np.mean(reward[-third:])
+    if last <= first or judge[-1] >= judge[0]:
+        return None
+    return (
+        f"the reward rose from {first:.3f} to {last:.3f} while the held-out judge "
+        f"fell from {judge[0]:.3f} to {judge[-1]:.3f}: the reward is being exploited"
+    )
 
 
 def _train(

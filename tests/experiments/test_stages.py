@@ -1,0 +1,33 @@
+import pytest
+
+from experiments.stages import exploitation
+
+
+def rows(reward, judge):
+    """Six rows of rewards, the judge's score in the first and the last."""
+    made = [{"step": n, "reward/mean": value} for n, value in enumerate(reward)]
+    for row, score in zip((made[0], made[-1]), judge, strict=True):
+        row["eval/judge"] = score
+    return made
+
+
+def test_reward_up_and_judge_down_is_said():
+    note = exploitation(rows([0.1, 0.2, 0.2, 0.3, 0.4, 0.5], (-1.0, -1.2)))
+    assert note.startswith("the reward rose from 0.150 to 0.450 while the held-out")
+    assert "fell from -1.000 to -1.200" in note
+
+
+@pytest.mark.parametrize(
+    ("reward", "judge"),
+    [
+        ([0.1, 0.2, 0.2, 0.3, 0.4, 0.5], (-1.2, -1.0)),
+        ([0.5, 0.4, 0.3, 0.2, 0.2, 0.1], (-1.0, -1.2)),
+        ([0.1, 0.2], (-1.0, -1.2)),  # too few rows to compare
+    ],
+)
+def test_anything_else_is_not(reward, judge):
+    assert exploitation(rows(reward, judge)) is None
+
+
+def test_a_supervised_stage_has_no_reward():
+    assert exploitation([{"step": 1, "supervised/loss": 0.2}]) is None
