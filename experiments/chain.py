@@ -13,9 +13,10 @@ from typing import Any
 from experiments.agreement import measure_agreement
 from experiments.datasets import SYNTHETIC, find_directory, open_data
 from experiments.ledger import Chain, Ledger, Record
-from experiments.listeners import stage_rows, train_listeners
+from experiments.listeners import train_listeners
 from experiments.outcome import write_outcome
 from experiments.settings import Settings, resolve
+from experiments.stage_rows import stage_rows
 from experiments.stages import train_stage
 from marssep_jax import interrupts
 from marssep_jax.bundle import load_bundle, resolve_bundle

@@ -5,25 +5,25 @@ seed, an architecture and an objective of its own, and no stage hears it.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
 from experiments import build
+from experiments.clips import make_tables, recall_metrics, to_alignment_batch
 from experiments.datasets import OpenedData, open_data
 from experiments.embeddings import (
     INT16_SCALE,
-    EmbeddingBank,
     make_catalogue_embedder,
 )
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
+from experiments.stage_rows import describe
 from marssep_jax.alignment import (
     AlignmentBatch,
     StageConfig,
-    discriminability,
     make_alignment_update,
     paper_stages,
     trainable_only,
@@ -34,7 +34,6 @@ from marssep_jax.bundle import ModelBundle, save_bundle
 from marssep_jax.checkpoint import CheckpointStore, Workdir, open_workdir
 from marssep_jax.config import OptimiserConfig, to_dict
 from marssep_jax.encoders import make_judge
-from marssep_jax.encoders.text import tokenise
 from marssep_jax.judging import ClipBatch, make_judge_update
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.state import TrainState, create_state
@@ -43,45 +42,6 @@ from marssep_jax.types import Params
 
 SECTIONS = ("frontend", "encoder", "judge", "data", "align", "judge_training")
 """The settings that these models depend on."""
-
-
-HEARD = ("audio", "view", "positive", "negative")
-
-
-class Tables(NamedTuple):
-    """Everything a batch of row numbers refers to.
-
-    ``tokens`` int32 [M, L] of all captions; ``images`` uint8 [I + 1, S, S, 3] of
-    all pictures, the last one blank for classes that have none.
-    """
-
-    tokens: np.ndarray
-    images: np.ndarray
-
-
-def make_tables(catalogue: Catalogue, text_length: int, image_size: int) -> Tables:
-    """Tokenise the captions and lay out the pictures of a data set.
-
-    Raises:
-      ValueError: pictures of another size than the encoder's.
-    """
-    images = catalogue.images
-    if len(images) and images.shape[1] != image_size:
-        raise ValueError(
-            f"image_size is {image_size}, expected {images.shape[1]} as prepared"
-        )
-    blank = np.zeros((1, image_size, image_size, 3), np.uint8)
-    stacked = np.concatenate([images, blank]) if len(images) else blank
-    return Tables(tokenise(catalogue.texts, text_length), stacked)
-
-
-def to_alignment_batch(raw: dict[str, np.ndarray], tables: Tables) -> AlignmentBatch:
-    """Replace row numbers by tokens and pixels."""
-    arrays: dict[str, Any] = {name: raw[name] for name in HEARD if name in raw}
-    arrays["text"] = tables.tokens[raw["text_id"]]
-    arrays["image"] = tables.images[raw["image_id"]]  # -1 is the blank
-    arrays["has_image"] = (raw["image_id"] >= 0).astype(np.float32)
-    return AlignmentBatch(label=raw["label"], **arrays)  # type: ignore[arg-type]
 
 
 def train_listeners(
@@ -129,18 +89,6 @@ def train_listeners(
     for result in results:
         announce(describe(result))
     return results
-
-
-def describe(result: TrainingResult) -> str:
-    """Say in a line how a stage ended."""
-    last = result.rows[-1] if result.rows else {}
-    scores = ", ".join(
-        f"{name.removeprefix('eval/')} {value:.3f}"
-        for name, value in last.items()
-        if name.startswith("eval/") and isinstance(value, float)
-    )
-    stage = last.get("stage", "stage")
-    return f"{stage}: {result.step} steps in {result.wall_s:.0f} s; {scores}"
 
 
 class _Trainer:
@@ -316,31 +264,6 @@ class _Trainer:
         )
 
 
-def recall_metrics(
-    bank: EmbeddingBank, catalogue: Catalogue, split: str
-) -> dict[str, float]:
-    """Return similarity gaps and R@1 of clips with captions, clips and pictures.
-
-    Clips are compared with other clips: even rows of a split with odd ones.
-    Pictures are those of the test artists; without any they are left out.
-    """
-    clips, label = bank.audio[split], catalogue.clip_label[split]
-    shown = catalogue.image_split == 1
-    pairs = {
-        "text": (clips, bank.text, label, catalogue.text_label),
-        "audio": (clips[::2], clips[1::2], label[::2], label[1::2]),
-        "image": (clips, bank.image[shown], label, catalogue.image_label[shown]),
-    }
-    metrics: dict[str, float] = {}
-    for kind, (left, right, left_label, right_label) in pairs.items():
-        if len(right):
-            here = np.isin(left_label, right_label)  # some classes have no picture
-            arrays: Any = (left[here], right, left_label[here], right_label)
-            found = discriminability(*arrays)
-            metrics |= {f"eval/{kind}_{n}": float(v) for n, v in found.items()}
-    return metrics
-
-
 def _schedule(plan: Any, num_steps: int) -> OptimiserConfig:
     """Let the rate rise, and fall to the end of a stage."""
     return OptimiserConfig(
@@ -349,20 +272,3 @@ def _schedule(plan: Any, num_steps: int) -> OptimiserConfig:
         warmup_steps=min(plan.warmup_steps, num_steps // 2),
         decay_steps=max(1, num_steps - min(plan.warmup_steps, num_steps // 2)),
     )
-
-
-def stage_rows(results: list[TrainingResult]) -> list[dict[str, Any]]:
-    """Return name, time and last metrics of stages, as ``summary.json`` has them."""
-    rows = []
-    for result in results:
-        last = result.rows[-1] if result.rows else {}
-        metrics = {k: v for k, v in last.items() if "/" in k}
-        evaluated = {k: v for k, v in metrics.items() if k.startswith("eval/")}
-        rows.append(
-            {
-                "name": last.get("stage", ""),
-                "wall_s": result.wall_s,
-                "metrics": evaluated | metrics,
-            }
-        )
-    return rows

@@ -41,8 +41,12 @@ class TrainState:
 
 
 def _copy(tree: Params) -> Params:
-    """Copy every array: a donated state must not hold one buffer twice."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
+    """Copy every array: a donated state must not hold one buffer twice.
+
+    Types become definite: what came from a Python number and is of a weak type
+    would be of another after the first update, which would then compile again.
+    """
+    return jax.tree.map(lambda leaf: jnp.array(leaf, leaf.dtype, copy=True), tree)
 
 
 def create_state(

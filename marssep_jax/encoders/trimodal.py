@@ -163,7 +163,7 @@ def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Enco
             "text": jnp.ones((1, config.text_length), jnp.int32),
             "image": jnp.zeros((1, size, size, 3), jnp.uint8),
         }
-        params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE)}
+        params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
         for name, example in examples.items():
             key, trunk_key, head_key = jax.random.split(key, 3)
             hidden, variables = trunks[name].init_with_output(trunk_key, example)

@@ -23,6 +23,7 @@ from marssep_jax.alignment import (
     trainable_only,
     waveforms_heard,
 )
+from marssep_jax.contrastive import 
 from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.trimodal import normalise
 from marssep_jax.fusion import mlbp_fusion

@@ -1,0 +1,74 @@
+"""From rows of a data set to what the encoder's stages take and are scored by."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_pipelines.catalogue import Catalogue
+from experiments.embeddings import EmbeddingBank
+from marssep_jax.alignment import AlignmentBatch
+from marssep_jax.contrastive import discriminability
+from marssep_jax.encoders.text import tokenise
+
+HEARD = ("audio", "view", "positive", "negative")
+
+
+class Tables(NamedTuple):
+    """Everything a batch of row numbers refers to.
+
+    ``tokens`` int32 [M, L] of all captions; ``images`` uint8 [I + 1, S, S, 3] of
+    all pictures, the last one blank for classes that have none.
+    """
+
+    tokens: np.ndarray
+    images: np.ndarray
+
+
+def make_tables(catalogue: Catalogue, text_length: int, image_size: int) -> Tables:
+    """Tokenise the captions and lay out the pictures of a data set.
+
+    Raises:
+      ValueError: pictures of another size than the encoder's.
+    """
+    images = catalogue.images
+    if len(images) and images.shape[1] != image_size:
+        raise ValueError(
+            f"image_size is {image_size}, expected {images.shape[1]} as prepared"
+        )
+    blank = np.zeros((1, image_size, image_size, 3), np.uint8)
+    stacked = np.concatenate([images, blank]) if len(images) else blank
+    return Tables(tokenise(catalogue.texts, text_length), stacked)
+
+
+def to_alignment_batch(raw: dict[str, np.ndarray], tables: Tables) -> AlignmentBatch:
+    """Replace row numbers by tokens and pixels."""
+    arrays: dict[str, Any] = {name: raw[name] for name in HEARD if name in raw}
+    arrays["text"] = tables.tokens[raw["text_id"]]
+    arrays["image"] = tables.images[raw["image_id"]]  # -1 is the blank
+    arrays["has_image"] = (raw["image_id"] >= 0).astype(np.float32)
+    return AlignmentBatch(label=raw["label"], **arrays)  # type: ignore[arg-type]
+
+
+def recall_metrics(
+    bank: EmbeddingBank, catalogue: Catalogue, split: str
+) -> dict[str, float]:
+    """Return similarity gaps and R@1 of clips with captions, clips and pictures.
+
+    Clips are compared with other clips: even rows of a split with odd ones.
+    Pictures are those of the test artists; without any they are left out.
+    """
+    clips, label = bank.audio[split], catalogue.clip_label[split]
+    shown = catalogue.image_split == 1
+    pairs = {
+        "text": (clips, bank.text, label, catalogue.text_label),
+        "audio": (clips[::2], clips[1::2], label[::2], label[1::2]),
+        "image": (clips, bank.image[shown], label, catalogue.image_label[shown]),
+    }
+    metrics: dict[str, float] = {}
+    for kind, (left, right, left_label, right_label) in pairs.items():
+        if len(right):
+            here = np.isin(left_label, right_label)  # some classes have no picture
+            arrays: Any = (left[here], right, left_label[here], right_label)
+            found = discriminability(*arrays)
+            metrics |= {f"eval/{kind}_{n}": float(v) for n, v in found.items()}
+    return metrics
