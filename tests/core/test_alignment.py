@@ -12,10 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-from marssep_jax import alignment
+from marssep_jax import contrastive
 from marssep_jax.alignment import (
     AUDIO_TEXT_PARTS,
-    MIN_LOG_TEMPERATURE,
     AlignmentBatch,
     StageConfig,
     make_alignment_update,
@@ -23,7 +22,7 @@ from marssep_jax.alignment import (
     trainable_only,
     waveforms_heard,
 )
-from marssep_jax.contrastive import 
+from marssep_jax.contrastive import MIN_LOG_TEMPERATURE
 from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.trimodal import normalise
 from marssep_jax.fusion import mlbp_fusion
@@ -51,9 +50,9 @@ MOVED = {
 }
 
 
-info_nce = jax.jit(alignment.info_nce)
-triplet = jax.jit(alignment.triplet, static_argnames="margin")
-discriminability = jax.jit(alignment.discriminability)
+info_nce = jax.jit(contrastive.info_nce)
+triplet = jax.jit(contrastive.triplet, static_argnames="margin")
+discriminability = jax.jit(contrastive.discriminability)
 
 
 def unit(rows):
@@ -255,8 +254,11 @@ def test_a_stage_moves_its_parts_and_no_others(name):
     batch = toy_batch()
     if "positive" not in waveforms_heard(stage):
         batch = batch._replace(positive=None, negative=None)
+    compiled = update._cache_size()
     for _ in range(3):
         state, metrics = update(state, batch)
+    # The start's temperature is of a weak type, as Python numbers are.
+    assert update._cache_size() <= compiled + 1
     after, metrics = jax.tree.map(np.array, (state.params, metrics))
     assert state.step == 3
     # More than by decay alone.
