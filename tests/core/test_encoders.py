@@ -71,6 +71,8 @@ def test_parameters_are_named_by_their_parts(params):
         *("audio", "audio_head", "text", "text_head", "image", "image_head"),
         "log_temperature",
     }
+    # A weak type would be another after the first update.
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves(params))
     # CLIP's start: a softmax at temperature 0.07.
     assert np.exp(params["log_temperature"]) == pytest.approx(0.07, rel=1e-3)
 
