@@ -42,8 +42,8 @@ def load_start(settings: Settings, parts: build.Parts) -> Start:
     Raises:
       ValueError: no model there, or one of other settings.
     """
-    base = _load(settings.start.separator)
-    source = _load(settings.start.encoder) or base
+    base = _load(settings.start.separator, "separator")
+    source = _load(settings.start.encoder, "encoder") or base
     if base is not None:
         build.require_same(settings, base, "separator", ("frontend", "separator"))
     if source is None:
@@ -60,8 +60,11 @@ def load_start(settings: Settings, parts: build.Parts) -> Start:
     )
 
 
-def _load(path: str) -> ModelBundle | None:
-    return load_bundle(resolve_bundle(path)) if path else None
+def _load(path: str, name: str) -> ModelBundle | None:
+    try:
+        return load_bundle(resolve_bundle(path)) if path else None
+    except ValueError as error:
+        raise ValueError(f"config.start.{name}: {error}") from error
 
 
 def train_stage(
