@@ -56,7 +56,7 @@ def open_workdir(
     """
     folder = Path(os.path.abspath(path))
     plain = json.loads(json.dumps(config))  # tuples become lists, as they will be read
-    with contextlib.suppress(FileExistsError):
+    with contextlib.suppress(FileExistsError, NotADirectoryError):
         folder.mkdir(parents=True)
     if not folder.is_dir():
         raise ValueError(f"workdir is {str(path)!r}, expected a folder")
