@@ -26,8 +26,11 @@ def main() -> None:
     from experiments.provenance import versions
     from marssep_jax.checkpoint.workdir import write_json
     from marssep_jax.cli_options import check_json
-    from marssep_jax.evaluation import compare, items, summarise
+    from marssep_jax.evaluation import KINDS, compare, items, summarise
 
+    if not kinds or set(kinds) - set(KINDS):
+        known = ", ".join(KINDS)
+        raise ValueError(f"queries is {','.join(kinds)!r}, expected some of {known}")
     check_json(values.json)
     model = scoring.load_model(values.checkpoint)
     other = scoring.load_model(values.compare, "compare") if values.compare else None
