@@ -197,7 +197,7 @@ def save_bank(bank: EmbeddingBank, path: pathlib.Path) -> None:
 def load_bank(path: pathlib.Path) -> EmbeddingBank | None:
     """Read a bank; None if it is not there or cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return EmbeddingBank(
                 file["text"],
                 {
