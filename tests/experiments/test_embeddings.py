@@ -1,0 +1,266 @@
+"""Embeddings of a data set: computed, attached to batches, kept on disk."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_pipelines.catalogue import load_catalogue, save_catalogue
+from data_pipelines.manifest import build_manifest
+from experiments import datasets, embeddings
+from experiments.embeddings import (
+    attach,
+    cache_path,
+    evaluation_mixtures,
+    fingerprint,
+    load_bank,
+    make_catalogue_embedder,
+    normalised,
+    save_bank,
+)
+from marssep_jax.config import EncoderConfig
+from marssep_jax.encoders.text import tokenise
+
+TEXT_LENGTH = 24
+PARAMS = {"scale": np.float32(0.37)}
+CONFIG = EncoderConfig(embed_dim=4, text_length=TEXT_LENGTH, image_size=8)
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.text, b.text)
+    np.testing.assert_array_equal(a.image, b.image)
+    assert list(a.audio) == list(b.audio)
+    for split in a.audio:
+        np.testing.assert_array_equal(a.audio[split], b.audio[split])
+
+
+def test_normalised():
+    found = normalised(np.asarray([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0.0, 0.0]])
+
+
+def test_every_row_is_embedded_at_its_place(catalogue, encoder, monkeypatch):
+    """Rows come in batches, the last of them filled up: that must not show."""
+    monkeypatch.setattr(embeddings, "BATCH", 7)
+    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    found = embed(PARAMS, catalogue)
+    ids = tokenise(catalogue.texts, TEXT_LENGTH)
+    expected = encoder.text(PARAMS, jnp.asarray(ids))
+    # float32 sums of 2048 terms in two compilations.
+    np.testing.assert_allclose(found.text, expected, atol=1e-4)
+    expected = encoder.image(PARAMS, jnp.asarray(catalogue.images))
+    np.testing.assert_allclose(found.image, expected, atol=1e-4)
+    assert list(found.audio) == list(catalogue.clips)
+    for split, clips in catalogue.clips.items():
+        waves = jnp.asarray(clips.astype(np.float32) / 32_768)
+        expected = encoder.audio(PARAMS, waves)
+        np.testing.assert_allclose(found.audio[split], expected, atol=1e-4)
+
+
+def test_only_the_splits_that_are_asked_for(catalogue, encoder):
+    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    found = embed(PARAMS, catalogue, ("seen",))
+    assert list(found.audio) == ["seen"]
+    assert found.audio["seen"].shape == (12, 4)
+
+
+def test_nothing_to_embed(catalogue, encoder):
+    empty = catalogue._replace(images=catalogue.images[:0])
+    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    assert embed(PARAMS, empty, ()).image.shape == (0, 4)
+    assert embed(PARAMS, empty, ()).audio == {}
+
+
+def batch(text_id, audio_id, image_id, weight):
+    """Return a batch of one mixture and one target."""
+    ids = {"text_id": text_id, "audio_id": audio_id, "image_id": image_id}
+    raw = {name: np.asarray([[value]], np.int32) for name, value in ids.items()}
+    raw["query_weight"] = np.asarray([[weight]], np.float32)
+    raw["target"] = np.ones((1, 1, 9), np.float32)
+    raw["label"] = np.zeros((1, 1), np.int32)
+    return raw
+
+
+def test_weights_compose_the_query(bank):
+    made = attach(batch(3, 5, 2, [0.5, 0.3, 0.2]), bank, "train")
+    parts = bank.text[3], bank.audio["train"][5], bank.image[2]
+    expected = normalised(0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2])
+    np.testing.assert_allclose(made.query[0, 0], expected, atol=1e-6)
+    np.testing.assert_array_equal(made.text[0, 0], bank.text[3])
+    np.testing.assert_array_equal(made.image[0, 0], bank.image[2])
+    np.testing.assert_allclose(np.linalg.norm(made.query), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_one_modality_alone(bank, number):
+    made = attach(batch(3, 5, 2, np.eye(3)[number]), bank, "train")
+    parts = bank.text[3], bank.audio["train"][5], bank.image[2]
+    np.testing.assert_allclose(made.query[0, 0], parts[number], atol=1e-6)
+
+
+def test_clips_are_those_of_the_split(bank):
+    made = attach(batch(0, 1, 0, [0, 1, 0]), bank, "seen")
+    np.testing.assert_allclose(made.query[0, 0], bank.audio["seen"][1], atol=1e-6)
+
+
+def test_a_missing_picture_drops_out(bank):
+    made = attach(batch(3, 5, -1, [0.5, 0.3, 0.2]), bank, "train")
+    np.testing.assert_array_equal(made.image[0, 0], np.zeros(4))
+    expected = normalised(0.5 * bank.text[3] + 0.3 * bank.audio["train"][5])
+    np.testing.assert_allclose(made.query[0, 0], expected, atol=1e-6)
+
+
+def test_nothing_known_is_no_query(bank):
+    made = attach(batch(-1, -1, -1, [0.5, 0.3, 0.2]), bank, "train")
+    np.testing.assert_array_equal(made.query[0, 0], np.zeros(4))
+    assert made.query.dtype == np.float32
+
+
+@pytest.fixture
+def manifest(catalogue):
+    return build_manifest(catalogue, "seen", 12, seed=3)
+
+
+def test_evaluation_mixtures(manifest, catalogue, bank):
+    mixtures = list(evaluation_mixtures(manifest, catalogue, bank))
+    assert [m.name for m in mixtures] == [e["id"] for e in manifest["mixtures"]]
+    pictured = set()
+    for mixture, entry in zip(mixtures, manifest["mixtures"], strict=True):
+        assert mixture.target.shape == (2, 1_024)
+        labels = [source["label"] for source in entry["sources"]]
+        assert mixture.label.tolist() == labels
+        np.testing.assert_array_equal(
+            mixture.absent, bank.text[entry["absent"]["text_id"]]
+        )
+        for row, (asked, label) in enumerate(
+            zip(entry["queries"], labels, strict=True)
+        ):
+            text, audio, image, composed = (
+                mixture.queries[kind][row]
+                for kind in ("text", "audio", "image", "composed")
+            )
+            np.testing.assert_array_equal(text, bank.text[asked["text_id"]])
+            clips = bank.audio["seen"][asked["audio_rows"]]
+            np.testing.assert_allclose(audio, normalised(clips.mean(0)), atol=1e-6)
+            # The last class has no picture: nothing is to be asked by.
+            assert np.any(image) == (label != 5)
+            pictured.add(bool(np.any(image)))
+            there = [text, audio, image] if np.any(image) else [text, audio]
+            expected = normalised(np.mean(there, axis=0))
+            np.testing.assert_allclose(composed, expected, atol=1e-6)
+    assert pictured == {True, False}
+
+
+def test_a_mixture_without_an_absent_class(manifest, catalogue, bank):
+    manifest["mixtures"][0]["absent"] = None
+    assert next(evaluation_mixtures(manifest, catalogue, bank)).absent is None
+
+
+def test_other_audio_than_the_manifest_says(manifest, catalogue, bank):
+    manifest["mixtures"][1]["sha256"] = "0" * 64
+    stream = evaluation_mixtures(manifest, catalogue, bank)
+    next(stream)
+    with pytest.raises(ValueError, match="mixture seen-0001 has SHA-256") as caught:
+        next(stream)
+    assert "expected 0000" in str(caught.value)
+    assert str(caught.value).endswith("prepare the data set again")
+
+
+def test_bank_comes_back(tmp_path, bank):
+    path = tmp_path / "bank.npz"
+    save_bank(bank, path)
+    same(load_bank(path), bank)
+    assert [p.name for p in tmp_path.iterdir()] == ["bank.npz"]
+
+
+def test_no_bank(tmp_path):
+    assert load_bank(tmp_path / "bank.npz") is None
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.9, 0.999])
+def test_damaged_bank_is_none(tmp_path, bank, left):
+    path = tmp_path / "bank.npz"
+    save_bank(bank, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole))])
+    assert load_bank(path) is None
+
+
+def test_another_file_is_no_bank(tmp_path):
+    path = tmp_path / "bank.npz"
+    np.savez(path, text=np.zeros(3))  # no pictures
+    assert load_bank(path) is None
+    path.write_text("not what you think")
+    assert load_bank(path) is None
+
+
+def test_a_failed_save_leaves_nothing(tmp_path, bank, monkeypatch):
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_bank(bank, tmp_path / "bank.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fingerprint_follows_all_that_embeddings_depend_on(catalogue):
+    config = {"embed_dim": 4}
+    other_clips = catalogue.clip_id | {"seen": catalogue.clip_id["seen"][::-1]}
+    names = {
+        fingerprint(config, PARAMS, catalogue),
+        fingerprint({"embed_dim": 5}, PARAMS, catalogue),
+        fingerprint(config, {"scale": np.float32(0.38)}, catalogue),
+        fingerprint(config, {"other": np.float32(0.37)}, catalogue),
+        fingerprint(config, PARAMS, catalogue._replace(texts=("a",))),
+        fingerprint(config, PARAMS, catalogue._replace(clip_id=other_clips)),
+        fingerprint(config, PARAMS, catalogue._replace(description={"version": "2"})),
+        fingerprint(config, PARAMS, catalogue._replace(dataset="other")),
+    }
+    assert len(names) == 8
+    assert fingerprint(dict(config), dict(PARAMS), catalogue) in names
+
+
+@pytest.fixture
+def prepared(catalogue, tmp_path):
+    save_catalogue(catalogue, tmp_path)
+    return datasets.OpenedData(load_catalogue(tmp_path), tmp_path)
+
+
+def test_embeddings_are_read_the_second_time(prepared, encoder, monkeypatch):
+    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+    name = fingerprint(vars(CONFIG), PARAMS, prepared.catalogue)
+    assert cache_path(prepared.directory, name).is_file()
+    monkeypatch.setattr(datasets, "make_catalogue_embedder", None)
+    same(datasets.open_bank(prepared, encoder, PARAMS, CONFIG), first)
+
+
+def test_a_truncated_cache_is_made_anew(prepared, encoder):
+    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+    (path,) = prepared.directory.glob("embeddings_*.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    same(datasets.open_bank(prepared, encoder, PARAMS, CONFIG), first)
+    same(load_bank(path), first)
+
+
+def test_other_parameters_have_a_cache_of_their_own(prepared, encoder):
+    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+    other = datasets.open_bank(prepared, encoder, {"scale": np.float32(0.5)}, CONFIG)
+    assert not np.array_equal(first.text, other.text)
+    assert len(list(prepared.directory.glob("embeddings_*.npz"))) == 2
+
+
+def test_a_data_set_that_cannot_be_written(prepared, encoder, monkeypatch):
+    def fail(bank, path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(datasets, "save_bank", fail)
+    found = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+    assert found.text.shape == (24, 4)
+
+
+def test_a_data_set_in_memory_has_no_cache(catalogue, encoder):
+    data = datasets.OpenedData(catalogue, None)
+    found = datasets.open_bank(data, encoder, PARAMS, CONFIG)
+    assert list(found.audio) == list(catalogue.clips)
