@@ -42,7 +42,7 @@ class Ledger:
         if path.exists():
             try:
                 self.records = json.loads(path.read_text(encoding="utf-8"))["records"]
-            except (ValueError, KeyError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path} is damaged, expected the records of a run"
                 ) from error
