@@ -51,7 +51,11 @@ def find_directory(dataset: str, data_dir: str) -> pathlib.Path:
             f"dataset is {dataset!r}, expected a prepared folder or a name under "
             f"{data_dir!r} (python -m experiments.prepare makes one)"
         )
-    return max(found, key=lambda path: (path.parent.name == "full", path.name))
+    return max(found, key=lambda path: (path.parent.name == "full", *_version(path)))
+
+
+def _version(path: pathlib.Path) -> list[int]:
+    return [int(part) if part.isdigit() else 0 for part in path.name.split(".")]
 
 
 def open_data(
