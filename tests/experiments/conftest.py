@@ -1,6 +1,13 @@
-"""A small data set, and an encoder that needs no training."""
+"""A small data set, an encoder that needs no training, and whole programs."""
 
+import fcntl
+import os
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -52,3 +59,75 @@ def bank(catalogue):
 
     clips = {split: unit(len(rows)) for split, rows in catalogue.clips.items()}
     return EmbeddingBank(unit(len(catalogue.texts)), clips, unit(len(catalogue.images)))
+
+
+ROOT = Path(__file__).parents[2]
+DEBUG = "experiments/configs/debug.py"
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def start():
+    """Return a function that starts ``python -m NAME ARGUMENTS``."""
+
+    def run(name, *argv, **options):
+        command = [sys.executable, "-m", name, *map(str, argv)]
+        # Small programs are worth keeping too: children compile the same ones.
+        small = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | small, **(pipes | options)
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def program(start):
+    """Return a function that runs ``python -m NAME ARGUMENTS`` to its end."""
+
+    def run(name, *argv):
+        with start(name, *argv) as process:
+            out, err = process.communicate(timeout=600)
+        return Outcome(process.returncode, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Return a function that makes a folder once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+
+    def make(name, fill):
+        folder, mark = base / name, base / f"{name}.made"
+        with open(base / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not mark.exists():
+                fill(folder)
+                mark.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def chain(program, once):
+    """Return the folder of a whole run; beside it lie its seconds and its output."""
+
+    def fill(folder):
+        begun = time.monotonic()
+        options = (f"--config={DEBUG}", f"--workdir={folder}")
+        outcome = program("experiments.quickstart", *options)
+        assert outcome.code == 0, outcome.err
+        folder.with_suffix(".seconds").write_text(str(time.monotonic() - begun))
+        folder.with_suffix(".out").write_text(outcome.out)
+
+    return once("chain", fill)
