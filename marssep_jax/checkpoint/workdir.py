@@ -61,9 +61,15 @@ def open_workdir(
     if not folder.is_dir():
         raise ValueError(f"workdir is {str(path)!r}, expected a folder")
     with _locked(folder, str(path)):
+        is_new = not (folder / CONFIG).exists()
         _check_config(folder, plain, str(path), dict(provenance or {}))
-        with CheckpointStore(folder / "checkpoints", keep=keep) as store:
-            yield Workdir(folder, plain, store)
+        try:
+            with CheckpointStore(folder / "checkpoints", keep=keep) as store:
+                yield Workdir(folder, plain, store)
+        except ValueError:  # settings that do not work must not bind the next start
+            if is_new and not (folder / "checkpoints").exists():
+                (folder / CONFIG).unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -194,6 +194,23 @@ def test_workdir_of_another_config_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_settings_that_do_not_work_do_not_bind(tmp_path, saved):
+    """The mended command must start; unless something was learnt with them."""
+    with pytest.raises(ValueError, match="bad"), open_workdir(tmp_path, CONFIG) as run:
+        if saved:
+            save(run.store, 1)
+        raise ValueError("bad")
+    other = CONFIG | {"seed": 1}
+    if saved:
+        refused(tmp_path, other, "config.seed is 1, expected 0")
+    else:
+        with open_workdir(tmp_path, other) as run:
+            assert run.config["seed"] == 1
+    with open_workdir(tmp_path, CONFIG if saved else other):
+        pass
+
+
 def test_differences_are_listed_by_dotted_key():
     before = {"a": {"b": 1, "c": [1, 2]}, "d": 0}
     assert differences(before, before) == []
