@@ -197,10 +197,14 @@ def test_workdir_of_another_config_is_refused(tmp_path):
 @pytest.mark.parametrize("saved", [False, True])
 def test_settings_that_do_not_work_do_not_bind(tmp_path, saved):
     """The mended command must start; unless something was learnt with them."""
-    with pytest.raises(ValueError, match="bad"), open_workdir(tmp_path, CONFIG) as run:
+
+    def fail(run):
         if saved:
             save(run.store, 1)
         raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"), open_workdir(tmp_path, CONFIG) as run:
+        fail(run)
     other = CONFIG | {"seed": 1}
     if saved:
         refused(tmp_path, other, "config.seed is 1, expected 0")
