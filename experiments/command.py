@@ -32,8 +32,6 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         sys.exit(0)
     interrupts.install()
     keep_compiled()
-    # Tokenizers come from a package that otherwise comments on what it lacks.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         _parse(argv)
         main()

@@ -23,6 +23,7 @@ from marssep_jax.encoders import Encoder
 from marssep_jax.types import MixtureBatch, Params
 
 SYNTHETIC = "synthetic"
+VALIDATION_SEED = 0
 
 
 class OpenedData(NamedTuple):
@@ -163,11 +164,11 @@ def training_batches(
 
 
 def validation_manifest(settings: Settings, catalogue: Catalogue) -> dict[str, Any]:
-    """Draw the fixed mixtures that a run is validated on."""
+    """Draw the mixtures that every run is validated on, whatever its seed."""
     return build_manifest(
         catalogue,
         settings.data.validation_split,
         settings.data.num_validation,
-        seed=settings.seed,
+        seed=VALIDATION_SEED,
         num_samples=settings.frontend.num_samples,
     )

@@ -40,7 +40,7 @@ class DataConfig:
     data_dir: str = "data"
     split: str = "train"
     validation_split: str = "validation"
-    num_validation: int = 48
+    num_validation: int = 96
     num_test: int = 48  # where no manifest was prepared
     num_ratios: int = 208  # test mixtures that SIR and SAR are computed for
     num_sources: int = 2

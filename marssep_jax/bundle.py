@@ -36,7 +36,8 @@ class ModelBundle(NamedTuple):
     ``config`` has the keys ``frontend``, ``separator``, ``encoder`` and ``judge``
     (records of ``config.py`` as dicts, None where there is none), and
     ``class_names``, ``step``, ``stage``, ``licence`` and ``versions``.
-    Parameters are nested dicts of arrays, or None for a part that is missing.
+    Parameters are nested dicts of arrays, or None for a part that is missing;
+    ``encoder_params`` holds those of ``encoder`` and, if it has one, ``fusion``.
     """
 
     config: dict[str, Any]

@@ -193,8 +193,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         _prepare_process()
     argv = sys.argv[1:] if argv is None else list(argv)
-    # Tokenizers come from a package that otherwise comments on what it lacks.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if argv[:1] in (["--help"], ["-h"], ["help"]):
         print(OVERVIEW, end="")
         return 0

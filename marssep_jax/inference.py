@@ -154,7 +154,8 @@ class Separator:
         """Compose a query of weighted items."""
         encoder_config = from_dict(EncoderConfig, self.bundle.config["encoder"])
         embedder = make_embedder(encoder_config, frontend_config(self.bundle))
-        return embed_query(embedder, self.bundle.encoder_params, items, remove)
+        params = self.bundle.encoder_params["encoder"]
+        return embed_query(embedder, params, items, remove)
 
     def __call__(
         self,

@@ -69,6 +69,7 @@ class CheckpointStore:
     def _open(self) -> ocp.CheckpointManager:
         """Start Orbax on first use: a run that cannot start leaves no folder."""
         if self._manager is None:
+            _hush()
             options = ocp.CheckpointManagerOptions(preservation_policy=self._keep)
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         return self._manager
@@ -227,12 +228,14 @@ class CheckpointStore:
 
 
 def _hush() -> None:
-    """Keep quiet about reads that were under way when one of them failed.
+    """Keep quiet about reads and writes that were under way when one failed.
 
     Sooner or later they report to an event loop that is gone, or are dropped
-    unread, and Python would print a page about each. There is no telling when the
-    last one has, so the hook stays.
+    unread, and Python would print a page about each, Orbax another. There is no
+    telling when the last one has, so the hook stays.
     """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_not_orbax)
     warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
     before = sys.unraisablehook
     if getattr(before, "hushed", False):
@@ -246,6 +249,10 @@ def _hush() -> None:
 
     hook.hushed = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname and "never retrieved" not in record.msg
 
 
 def _brief(error: Exception) -> str:

@@ -5,6 +5,7 @@ encoder hashes n-grams of these ids, so that unseen words still share pieces.
 """
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ PAD_ID = 0
 
 @functools.cache
 def _tokenizer() -> Any:
+    # It would otherwise comment on the frameworks that are not there.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import ByT5Tokenizer  # heavy: only where text is read
 
     return ByT5Tokenizer(extra_ids=0)

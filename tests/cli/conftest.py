@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory):
         "licence": "CC0-1.0",
         "versions": {},
     }
-    encoder_params = make_encoder(ENCODER, FRONTEND).init(encoder_key)
+    encoder_params = {"encoder": make_encoder(ENCODER, FRONTEND).init(encoder_key)}
     path = tmp_path_factory.mktemp("checkpoint") / "model"
     save_bundle(path, ModelBundle(config, params, state, encoder_params, None))
     return str(path)

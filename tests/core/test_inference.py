@@ -40,7 +40,7 @@ def tiny_bundle():
         },
         separator_params=params,
         model_state=state,
-        encoder_params=make_encoder(ENCODER, FRONTEND).init(encoder_key),
+        encoder_params={"encoder": make_encoder(ENCODER, FRONTEND).init(encoder_key)},
         judge_params=None,
     )
 
