@@ -252,7 +252,7 @@ def _hush() -> None:
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname and "never retrieved" not in record.msg
+    return "orbax" not in record.pathname and "never retrieved" not in str(record.msg)
 
 
 def _brief(error: Exception) -> str:
