@@ -128,12 +128,12 @@ def _data_sentence(data: Summary) -> str:
     classes = data.get("num_classes", len(data.get("class_names", ())))
     parts = [f"{classes} classes of sound"] if classes else []
     parts += [
-        f"{counts[split]:,} clips {what}".replace(",", "&thinsp;")
+        f"{counts[split]:,} clips {what}".replace(",", "&#8239;")
         for split, what in SPLITS.items()
         if isinstance(counts.get(split), int)
     ]
     if isinstance(counts.get("pictures"), int):
-        parts.append(f"{counts['pictures']:,} pictures".replace(",", "&thinsp;"))
+        parts.append(f"{counts['pictures']:,} pictures".replace(",", "&#8239;"))
     rate = data.get("sample_rate_hz")
     kind = f" The audio has {rate / 1000:g} kHz." if rate else ""
     listed = ", ".join(parts) or "see below"

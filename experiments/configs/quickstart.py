@@ -45,7 +45,7 @@ def _supervised(config: ml_collections.ConfigDict) -> None:
     config.training.save_every = 600
     config.training.max_wall_s = 390.0  # a guard for slower machines
     config.optimiser.decay_steps = 1_750
-    config.optimiser.final_fraction = 0.1
+    config.optimiser.final_fraction = 0.03
 
 
 def _continued(config: ml_collections.ConfigDict) -> None:
@@ -54,9 +54,9 @@ def _continued(config: ml_collections.ConfigDict) -> None:
     config.start.separator = "runs/base"
     config.training.num_steps = 100_000
     config.training.max_wall_s = 90.0  # as long as the policy stage took
-    config.training.eval_every = 200
-    config.optimiser.learning_rate = 3e-4
-    config.optimiser.warmup_steps = 10
+    config.training.eval_every = 300
+    config.optimiser.learning_rate = 2e-4  # the policy stage's
+    config.optimiser.warmup_steps = 5
 
 
 def _policy(config: ml_collections.ConfigDict) -> None:

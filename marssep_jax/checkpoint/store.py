@@ -216,7 +216,8 @@ class CheckpointStore:
         """Finish writing; the store may be used again."""
         if self._manager is not None:
             manager, self._manager = self._manager, None
-            manager.close()
+            with self._naming_folder():
+                manager.close()
 
     def __enter__(self) -> "CheckpointStore":
         """Return itself."""
