@@ -232,7 +232,7 @@ def test_drawings_take_the_pages_colours(text):
 
 def test_sentences_name_what_was_trained(page):
     said = "".join(page.texts)
-    assert "instruments: 18 classes of sound, 1\u2009440 clips for training" in said
+    assert "instruments: 18 classes of sound, 1\u202f440 clips for training" in said
     assert "12 min 05 s" in said
     assert "SI-SDRi\xa05.50\xa0dB" in said
 
