@@ -1,5 +1,6 @@
 """Augmentations of log-frequency grids: what masks do to sounds (ours)."""
 
+import chex
 import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -27,6 +28,7 @@ def attenuate_patches(
       max_depth_db: each of them by an attenuation that is uniform up to this.
       patch: (rows, columns) of a patch.
     """
+    chex.assert_rank(log_mag, 3)
     batch, height, width = log_mag.shape
     counts = (num_patches(height, patch[0]), num_patches(width, patch[1]))
     share_key, place_key, depth_key = jax.random.split(key, 3)

@@ -1,5 +1,6 @@
 """Losses and scores of embeddings that should or should not match (section 3)."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -25,6 +26,8 @@ def info_nce(
       log_temperature: logarithm of the softmax temperature.
       valid: 1 where a row takes part, else 0.
     """
+    chex.assert_rank((left, right), 2)
+    chex.assert_equal_shape((left, right))
     valid = jnp.ones(left.shape[0]) if valid is None else valid
     temperature = jnp.exp(jnp.maximum(log_temperature, MIN_LOG_TEMPERATURE))
     logits = left @ right.T / temperature
@@ -49,6 +52,7 @@ def triplet(
     valid: Float[Array, " b"] | None = None,
 ) -> Float[Array, ""]:
     """Return mean max(0, margin - cos(anchor, positive) + cos(anchor, negative))."""
+    chex.assert_equal_shape((anchor, positive, negative))
     valid = jnp.ones(anchor.shape[0]) if valid is None else valid
     gap = jnp.sum(anchor * (positive - negative), axis=-1)
     hinge = jnp.maximum(margin - gap, 0.0)
