@@ -41,6 +41,15 @@ def _batch_mean(values: Rewards, active: Active) -> Float[Array, ""]:
     return jnp.sum(_keep(values, active)) / jnp.maximum(count, 1)
 
 
+def _batch_centred(values: Rewards, active: Active) -> Rewards:
+    """Subtract the mean of the batch, and then what its rounding left.
+
+    Where rewards hardly differ, dividing by their deviation blows that rest up.
+    """
+    once = values - _batch_mean(values, active)
+    return once - _batch_mean(once, active)
+
+
 def _batch_std(values: Rewards, active: Active) -> Float[Array, ""]:
     spread = values - _batch_mean(values, active)
     return jnp.sqrt(_batch_mean(spread**2, active))
@@ -106,7 +115,7 @@ def batch_advantage() -> AdvantageFn:
     """
 
     def apply(reward: Rewards, active: Active, state: Any) -> tuple[Rewards, Any]:
-        centred = reward - _batch_mean(reward, active)
+        centred = _batch_centred(reward, active)
         return _scale(centred, _batch_std(reward, active), active), state
 
     return _stateless(apply)
@@ -147,7 +156,7 @@ def moving_average_advantage(
         past = state.total / jnp.maximum(state.weight, 1.0 - decay)
         gain = reward - jnp.where(state.weight > 0, past, mean)
         if recentre:
-            gain = gain - _batch_mean(gain, active)
+            gain = _batch_centred(gain, active)
         advanced = MovingBaseline(
             decay * state.total + (1.0 - decay) * mean,
             decay * state.weight + (1.0 - decay),
