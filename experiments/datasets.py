@@ -84,6 +84,12 @@ def open_data(
     return OpenedData(catalogue, directory)
 
 
+def joined_licences(catalogue: Catalogue) -> str | None:
+    """Return the licences of what a data set was made from; None if it names none."""
+    licences = catalogue.description.get("licences", {})
+    return ", ".join(sorted(set(licences.values()))) or None
+
+
 def require_fit(catalogue: Catalogue, frontend: FrontendConfig) -> None:
     """Check that clips and front end agree.
 

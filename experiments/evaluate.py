@@ -38,7 +38,7 @@ def main() -> None:
     judge = build.bundle_judge(model)
     found = []
     for bundle in [model] if other is None else [model, other]:
-        mixtures, _ = scoring.model_mixtures(bundle, tests)
+        mixtures = scoring.model_mixtures(bundle, tests)
         possible = scoring.asked_kinds(mixtures)
         wanted = tuple(kind for kind in kinds if kind in possible)
         if not wanted:

@@ -13,11 +13,8 @@ import numpy as np
 from data_pipelines.catalogue import Catalogue
 from experiments import build
 from experiments.clips import make_tables, recall_metrics, to_alignment_batch
-from experiments.datasets import OpenedData, open_data
-from experiments.embeddings import (
-    INT16_SCALE,
-    make_catalogue_embedder,
-)
+from experiments.datasets import OpenedData, joined_licences, open_data
+from experiments.embeddings import INT16_SCALE, make_catalogue_embedder
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
 from experiments.stage_rows import describe
@@ -244,7 +241,6 @@ class _Trainer:
     def bundle(self, params: Params, judge_params: Params) -> ModelBundle:
         """Gather what the stages of the separator start from."""
         settings = self._settings
-        licences = self._catalogue.description.get("licences", {})
         return ModelBundle(
             config={
                 "frontend": to_dict(settings.frontend),
@@ -254,7 +250,7 @@ class _Trainer:
                 "class_names": list(self._catalogue.class_names),
                 "step": sum(settings.align.num_steps),
                 "stage": "align",
-                "licence": ", ".join(sorted(set(licences.values()))) or None,
+                "licence": joined_licences(self._catalogue),
                 "versions": versions(),
             },
             separator_params=None,

@@ -40,7 +40,7 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     models = {name: scoring.load_model(chain.stage_dir(name)) for name in MODELS}
     final = models["rl"]
     tests = scoring.TestSet(_manifest(chain), chain.data)
-    mixtures, _ = scoring.model_mixtures(final, tests)
+    mixtures = scoring.model_mixtures(final, tests)
     kinds = scoring.asked_kinds(mixtures)
     judge = build.bundle_judge(final)
     found, ratios = {}, chain.settings["rl"].data.num_ratios

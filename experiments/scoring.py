@@ -14,7 +14,7 @@ from data_pipelines.catalogue import Catalogue, load_catalogue
 from data_pipelines.manifest import read_manifest
 from experiments import build
 from experiments.datasets import OpenedData, open_bank, require_fit
-from experiments.embeddings import EmbeddingBank, evaluation_mixtures
+from experiments.embeddings import evaluation_mixtures
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.config import (
     EncoderConfig,
@@ -48,12 +48,8 @@ def open_manifest(path: str) -> TestSet:
     Raises:
       ValueError: no manifest there, or no data set beside it.
     """
-    return TestSet(
-        read_manifest(path),
-        OpenedData(
-            load_catalogue(pathlib.Path(path).parent), pathlib.Path(path).parent
-        ),
-    )
+    manifest, folder = read_manifest(path), pathlib.Path(path).parent
+    return TestSet(manifest, OpenedData(load_catalogue(folder), folder))
 
 
 def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
@@ -68,9 +64,7 @@ def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
     return bundle
 
 
-def model_mixtures(
-    bundle: ModelBundle, tests: TestSet
-) -> tuple[list[EvaluationMixture], EmbeddingBank]:
+def model_mixtures(bundle: ModelBundle, tests: TestSet) -> list[EvaluationMixture]:
     """Render a manifest's mixtures with queries of a model's own encoder.
 
     Raises:
@@ -81,8 +75,7 @@ def model_mixtures(
     require_fit(catalogue, frontend)
     encoder, params = build.bundle_encoder(bundle)
     bank = open_bank(tests.data, encoder, params, from_dict(EncoderConfig, config))
-    mixtures = list(evaluation_mixtures(tests.manifest, catalogue, bank))
-    return mixtures, bank
+    return list(evaluation_mixtures(tests.manifest, catalogue, bank))
 
 
 def asked_kinds(mixtures: Sequence[EvaluationMixture]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from experiments import build
 from experiments.datasets import (
     OpenedData,
+    joined_licences,
     open_bank,
     open_data,
     training_batches,
@@ -210,7 +211,6 @@ def _make_validation(
 def _bundle(
     settings: Settings, data: OpenedData, start: Start, result: TrainingResult
 ) -> ModelBundle:
-    licences = data.catalogue.description.get("licences", {})
     sections = ("frontend", "separator", "encoder")
     return ModelBundle(
         config={
@@ -219,7 +219,7 @@ def _bundle(
             "class_names": list(data.catalogue.class_names),
             "step": int(result.state.step),
             "stage": settings.stage,
-            "licence": ", ".join(sorted(set(licences.values()))) or None,
+            "licence": joined_licences(data.catalogue),
             "versions": versions(),
         },
         separator_params=jax.device_get(result.state.params),
