@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from experiments import build
+from experiments.compiled import embedder
 from experiments.datasets import OpenedData, open_bank, training_batches
 from experiments.settings import Settings
 from marssep_jax.bundle import ModelBundle
@@ -58,7 +59,8 @@ def measure_agreement(
 
     held_out = dataclasses.replace(settings.data, split=settings.data.validation_split)
     settings = dataclasses.replace(settings, data=held_out)
-    bank = open_bank(data, parts.encoder, params["encoder"], settings.encoder)
+    embed = embedder(settings.encoder, settings.frontend)
+    bank = open_bank(data, embed, params["encoder"], settings.encoder)
     batches = training_batches(settings, data.catalogue, bank, 0)
     keys = jax.random.split(jax.random.key(settings.seed), num_batches)
     rows = [jax.device_get(measure(key, next(batches))) for key in keys]

@@ -12,17 +12,12 @@ from marssep_jax import advantages, objectives, policy, rewards, surrogates
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.checkpoint.workdir import differences
 from marssep_jax.config import (
-    EncoderConfig,
-    FrontendConfig,
-    JudgeConfig,
     OptimiserConfig,
     PolicyConfig,
     UpdateConfig,
-    from_dict,
     to_dict,
 )
-from marssep_jax.encoders import Encoder, make_encoder, make_judge
-from marssep_jax.evaluation.scoring import JudgeFn
+from marssep_jax.encoders import Encoder, make_encoder
 from marssep_jax.features import Frontend, make_frontend
 from marssep_jax.fusion import Fusion, make_fusion
 from marssep_jax.listening import make_grid_listener, make_waveform_listener
@@ -68,38 +63,6 @@ def init_encoder(key: jax.Array, parts: Parts) -> Params:
         "encoder": parts.encoder.init(encoder_key),
         "fusion": parts.fusion.init(fusion_key),
     }
-
-
-def make_judge_fn(
-    config: dict[str, Any] | None,
-    params: Params | None,
-    frontend: FrontendConfig,
-    num_classes: int,
-) -> JudgeFn | None:
-    """Return the judge, waveforms -> class log-probabilities; None without one."""
-    if config is None or params is None:
-        return None
-    judge = make_judge(from_dict(JudgeConfig, config), frontend, num_classes)
-    return partial(jax.jit(judge.log_prob), params)
-
-
-def bundle_judge(bundle: ModelBundle) -> JudgeFn | None:
-    """Return a bundle's judge."""
-    return make_judge_fn(
-        bundle.config.get("judge"),
-        bundle.judge_params,
-        from_dict(FrontendConfig, bundle.config["frontend"]),
-        len(bundle.config.get("class_names", ())),
-    )
-
-
-def bundle_encoder(bundle: ModelBundle) -> tuple[Encoder, Params]:
-    """Return a bundle's encoder with its parameters."""
-    encoder = make_encoder(
-        from_dict(EncoderConfig, bundle.config["encoder"]),
-        from_dict(FrontendConfig, bundle.config["frontend"]),
-    )
-    return encoder, bundle.encoder_params["encoder"]
 
 
 def require_same(

@@ -64,6 +64,8 @@ def keep_compiled() -> None:
     except OSError:  # no home, or one that cannot be written
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    # A chain compiles hundreds of small programs: by default only long ones are kept.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def define_run_flags() -> None:

@@ -10,16 +10,15 @@ from data_pipelines.catalogue import Catalogue, crop_samples, load_catalogue
 from data_pipelines.manifest import build_manifest
 from experiments.embeddings import (
     EmbeddingBank,
+    EmbedFn,
     attach,
     cache_path,
     fingerprint,
     load_bank,
-    make_catalogue_embedder,
     save_bank,
 )
 from experiments.settings import DataConfig, Settings
 from marssep_jax.config import EncoderConfig, FrontendConfig, to_dict
-from marssep_jax.encoders import Encoder
 from marssep_jax.types import MixtureBatch, Params
 
 SYNTHETIC = "synthetic"
@@ -110,14 +109,14 @@ def require_fit(catalogue: Catalogue, frontend: FrontendConfig) -> None:
 
 
 def open_bank(
-    data: OpenedData, encoder: Encoder, params: Params, config: EncoderConfig
+    data: OpenedData, embed: EmbedFn, params: Params, config: EncoderConfig
 ) -> EmbeddingBank:
     """Embed a data set, or read what was embedded before.
 
     Args:
       data: of `open_data`.
-      encoder: the encoder.
-      params: its parameters.
+      embed: the encoder's function of `experiments.compiled.embedder`.
+      params: the encoder's parameters.
       config: its settings.
     """
     catalogue, directory = data
@@ -127,7 +126,7 @@ def open_bank(
         path = cache_path(directory, name)
         if (bank := load_bank(path)) is not None:
             return bank
-    bank = make_catalogue_embedder(encoder, config.text_length)(params, catalogue)
+    bank = embed(params, catalogue)
     if path is not None:
         try:
             save_bank(bank, path)

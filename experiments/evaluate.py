@@ -22,7 +22,7 @@ def main() -> None:
     """Score what the flags name."""
     values = flags.FLAGS
     kinds = tuple(values.queries)
-    from experiments import build, scoring
+    from experiments import compiled, scoring
     from experiments.provenance import versions
     from marssep_jax.checkpoint.workdir import write_json
     from marssep_jax.cli_options import check_json
@@ -35,7 +35,7 @@ def main() -> None:
     model = scoring.load_model(values.checkpoint)
     other = scoring.load_model(values.compare, "compare") if values.compare else None
     tests = scoring.open_manifest(values.manifest)
-    judge = build.bundle_judge(model)
+    judge = compiled.bundle_judge(model)
     found = []
     for bundle in [model] if other is None else [model, other]:
         mixtures = scoring.model_mixtures(bundle, tests)

@@ -13,8 +13,9 @@ import numpy as np
 from data_pipelines.catalogue import Catalogue
 from experiments import build
 from experiments.clips import make_tables, recall_metrics, to_alignment_batch
+from experiments.compiled import embedder, judging
 from experiments.datasets import OpenedData, joined_licences, open_data
-from experiments.embeddings import INT16_SCALE, make_catalogue_embedder
+from experiments.embeddings import INT16_SCALE
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
 from experiments.stage_rows import describe
@@ -100,9 +101,7 @@ class _Trainer:
     ) -> None:
         self._settings, self._parts = settings, parts
         self._catalogue, self._opened = catalogue, opened
-        self._embed = make_catalogue_embedder(
-            parts.encoder, settings.encoder.text_length
-        )
+        self._embed = embedder(settings.encoder, settings.frontend)
 
     def align(self, number: int, stage: StageConfig, params: Params) -> TrainingResult:
         """Run one alignment stage."""
@@ -147,14 +146,11 @@ class _Trainer:
         """
         plan, clips = self._settings.judge_training, self._catalogue.clips
         split = plan.split if plan.split in clips else self._settings.data.split
-        judge = make_judge(
-            self._settings.judge,
-            self._settings.frontend,
-            len(self._catalogue.class_names),
-        )
+        settings, num_classes = self._settings, len(self._catalogue.class_names)
+        judge = make_judge(settings.judge, settings.frontend, num_classes)
         tx = build.make_optimiser(_schedule(plan, plan.num_steps))
         key = jax.random.fold_in(jax.random.key(self._settings.seed), 1_001)
-        log_prob = jax.jit(judge.log_prob)
+        log_prob = judging(settings.judge, settings.frontend, num_classes)
 
         def batches(step: int) -> Iterator[ClipBatch]:
             seed = 10 * self._settings.seed + 9

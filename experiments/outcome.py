@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.catalogue import Catalogue
 from data_pipelines.manifest import build_manifest, read_manifest
-from experiments import build, scoring
+from experiments import compiled, scoring
 from experiments.figures import save_example_figure
 from experiments.ledger import Chain, Ledger
 from experiments.provenance import machine, revision, versions
@@ -42,7 +42,7 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     tests = scoring.TestSet(_manifest(chain), chain.data)
     mixtures = scoring.model_mixtures(final, tests)
     kinds = scoring.asked_kinds(mixtures)
-    judge = build.bundle_judge(final)
+    judge = compiled.bundle_judge(final)
     found, ratios = {}, chain.settings["rl"].data.num_ratios
     for name, bundle in models.items():
         progress = scoring.progress_of(f"evaluate {name}", len(mixtures))

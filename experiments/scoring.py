@@ -1,38 +1,33 @@
 """Score trained models on the fixed mixtures of a manifest."""
 
-import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue, load_catalogue
 from data_pipelines.manifest import read_manifest
-from experiments import build
+from experiments import compiled
 from experiments.datasets import OpenedData, open_bank, require_fit
 from experiments.embeddings import evaluation_mixtures
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.config import (
     EncoderConfig,
     FrontendConfig,
-    SeparatorConfig,
     from_dict,
 )
 from marssep_jax.evaluation import (
+    BATCH_SIZE,
     KINDS,
     Evaluation,
     EvaluationMixture,
     evaluate_mixtures,
-    make_separate_fn,
 )
 from marssep_jax.evaluation.scoring import JudgeFn
-from marssep_jax.features import make_frontend
 from marssep_jax.metric_log import make_progress
-from marssep_jax.models import make_separator
 
 
 class TestSet(NamedTuple):
@@ -73,8 +68,9 @@ def model_mixtures(bundle: ModelBundle, tests: TestSet) -> list[EvaluationMixtur
     frontend = from_dict(FrontendConfig, bundle.config["frontend"])
     catalogue, config = tests.data.catalogue, bundle.config["encoder"]
     require_fit(catalogue, frontend)
-    encoder, params = build.bundle_encoder(bundle)
-    bank = open_bank(tests.data, encoder, params, from_dict(EncoderConfig, config))
+    encoder = from_dict(EncoderConfig, config)
+    embed = compiled.embedder(encoder, frontend)
+    bank = open_bank(tests.data, embed, bundle.encoder_params["encoder"], encoder)
     return list(evaluation_mixtures(tests.manifest, catalogue, bank))
 
 
@@ -83,15 +79,6 @@ def asked_kinds(mixtures: Sequence[EvaluationMixture]) -> tuple[str, ...]:
     return tuple(
         kind for kind in KINDS if any(np.any(m.queries[kind]) for m in mixtures)
     )
-
-
-@functools.lru_cache(maxsize=4)
-def _compiled_separate(
-    frontend: FrontendConfig, separator: SeparatorConfig, length: int
-) -> Callable[..., jax.Array]:
-    """Build the separation once for all models of one architecture."""
-    network = make_separator(separator)
-    return make_separate_fn(network.apply, make_frontend(frontend), length)
 
 
 def evaluate_model(
@@ -108,22 +95,18 @@ def evaluate_model(
     Args:
       bundle: the model.
       mixtures: of `model_mixtures`.
-      judge: of `experiments.build.bundle_judge`; the same for models compared.
+      judge: of `experiments.compiled.bundle_judge`; the same for models compared.
       kinds: kinds of query.
       bss: mixtures to compute SIR and SAR for; None takes all.
       on_batch: hears how many mixtures are done.
     """
-    separate = _compiled_separate(
-        from_dict(FrontendConfig, bundle.config["frontend"]),
-        from_dict(SeparatorConfig, bundle.config["separator"]),
-        mixtures[0].target.shape[-1],
-    )
-    params, state = jax.device_put((bundle.separator_params, bundle.model_state))
+    separate = compiled.bundle_separation(bundle, mixtures[0].target.shape[-1])
     return evaluate_mixtures(
-        functools.partial(separate, params, state),
+        lambda mixture, query: separate(mixture, query)[0],
         judge,
         mixtures,
         kinds=kinds,
+        batch_size=min(BATCH_SIZE, len(mixtures)),
         bss=bss,
         on_batch=on_batch,
     )
@@ -170,22 +153,16 @@ def make_example(
     caption: str,
 ) -> Example:
     """Separate one target for people to hear and see."""
-    config = from_dict(FrontendConfig, bundle.config["frontend"])
-    frontend = make_frontend(config)
-    network = make_separator(from_dict(SeparatorConfig, bundle.config["separator"]))
-    params, state = jax.device_put((bundle.separator_params, bundle.model_state))
     wave = mixture.target.sum(axis=0)
     kinds = [kind for kind in kinds if np.any(mixture.queries[kind][target])]
-    query = jnp.asarray(np.stack([mixture.queries[kind][target] for kind in kinds]))
-    separate = make_separate_fn(network.apply, frontend, len(wave))
-    found = separate(params, state, jnp.asarray(wave)[None], query[None])[0]
-    log_mag = frontend.analyse(jnp.asarray(wave)[None]).log_mag
-    logits, _ = network.apply(params, state, log_mag, query[None, :1])
+    query = np.stack([mixture.queries[kind][target] for kind in kinds])
+    separate = compiled.bundle_separation(bundle, len(wave))
+    estimate, mask = separate(jnp.asarray(wave)[None], jnp.asarray(query)[None])
     return Example(
         mixture=wave,
         target=mixture.target[target],
-        estimates={k: np.asarray(v) for k, v in zip(kinds, found, strict=True)},
-        mask=np.asarray(jax.nn.sigmoid(logits[0, 0])),
+        estimates={k: np.asarray(v) for k, v in zip(kinds, estimate[0], strict=True)},
+        mask=np.asarray(mask[0, 0]),
         label=int(mixture.label[target]),
         name=mixture.name,
         caption=caption,

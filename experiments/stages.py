@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import build
+from experiments import build, compiled
 from experiments.datasets import (
     OpenedData,
     joined_licences,
@@ -22,7 +22,7 @@ from marssep_jax import sharding
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle, save_bundle
 from marssep_jax.checkpoint import open_workdir
 from marssep_jax.config import to_dict
-from marssep_jax.evaluation import as_metrics, evaluate_mixtures, make_separate_fn
+from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
 from marssep_jax.types import Params
@@ -146,7 +146,8 @@ def _train(
 ) -> TrainingResult:
     plan = settings.training
     encoder_params = start.encoder_params
-    bank = open_bank(data, parts.encoder, encoder_params["encoder"], settings.encoder)
+    embed = compiled.embedder(settings.encoder, settings.frontend)
+    bank = open_bank(data, embed, encoder_params["encoder"], settings.encoder)
     stage = build.make_stage(settings, parts, encoder_params)
     key = jax.random.key(settings.seed)
     params = start.separator or parts.separator.init(key, settings.frontend)
@@ -161,7 +162,7 @@ def _train(
         store=opened.store,
         log=log,
         config=opened.config,
-        evaluate=_make_validation(settings, parts, data, start, bank),
+        evaluate=_make_validation(settings, data, start, bank),
         log_every=plan.log_every,
         eval_every=plan.eval_every,
         save_every=plan.save_every,
@@ -172,21 +173,17 @@ def _train(
 
 
 def _make_validation(
-    settings: Settings,
-    parts: build.Parts,
-    data: OpenedData,
-    start: Start,
-    bank: EmbeddingBank,
+    settings: Settings, data: OpenedData, start: Start, bank: EmbeddingBank
 ) -> Callable[[Any], dict[str, float]] | None:
     """Build the evaluation on validation mixtures, asked in words."""
     if not settings.data.num_validation:
         return None
     manifest = validation_manifest(settings, data.catalogue)
     mixtures = list(evaluation_mixtures(manifest, data.catalogue, bank))
-    separate = make_separate_fn(
-        parts.separator.apply, parts.frontend, settings.frontend.num_samples
+    separate = compiled.separation(
+        settings.separator, settings.frontend, settings.frontend.num_samples
     )
-    judge = build.make_judge_fn(
+    judge = compiled.make_judge_fn(
         start.judge_config,
         start.judge_params,
         settings.frontend,
@@ -197,10 +194,11 @@ def _make_validation(
         found = evaluate_mixtures(
             lambda mixture, query: separate(
                 state.params, state.model_state, mixture, query
-            ),
+            )[0],
             judge,
             mixtures,
             kinds=("text",),
+            batch_size=min(BATCH_SIZE, len(mixtures)),
             bss=0,
         )
         return as_metrics(found)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, JudgeConfig
 from marssep_jax.features import make_frontend
-from marssep_jax.layers import peak, relative_level
+from marssep_jax.layers import jit_once, peak, relative_level
 from marssep_jax.types import Params
 
 # About 30 dB below the clip's level: quieter bins say nothing about its class.
@@ -68,4 +68,4 @@ def make_judge(
     def init(key: PRNGKeyArray) -> Params:
         return net.init(key, jnp.zeros((1, 16, config.num_rows)))["params"]
 
-    return Judge(jax.jit(init), log_prob)
+    return Judge(jit_once(init), log_prob)

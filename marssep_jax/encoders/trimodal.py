@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from marssep_jax.config import EncoderConfig, FrontendConfig
 from marssep_jax.encoders.text import PAD_ID
 from marssep_jax.features import make_frontend
-from marssep_jax.layers import ConvBlock, peak, relative_level
+from marssep_jax.layers import ConvBlock, jit_once, peak, relative_level
 from marssep_jax.types import Params
 
 # InfoNCE divides by exp(log_temperature); 0.07 is CLIP's start.
@@ -172,7 +172,7 @@ def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Enco
         return params
 
     return Encoder(
-        init=jax.jit(init),
+        init=jit_once(init),
         audio=audio,
         audio_from_grid=audio_from_grid,
         text=lambda params, ids: run("text", params, ids, 1),

@@ -6,6 +6,7 @@ over mixtures, of the mean over a mixture's targets.
 """
 
 from marssep_jax.evaluation.scoring import (
+    BATCH_SIZE,
     KINDS,
     Evaluation,
     EvaluationMixture,
@@ -21,6 +22,7 @@ from marssep_jax.evaluation.summary import (
 )
 
 __all__ = [
+    "BATCH_SIZE",
     "KINDS",
     "Evaluation",
     "EvaluationMixture",

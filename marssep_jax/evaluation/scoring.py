@@ -18,6 +18,9 @@ from marssep_jax.metrics import bss_eval, sdr, si_sdr
 from marssep_jax.reconstruct import make_reconstruct
 from marssep_jax.types import Params, SeparatorFn
 
+BATCH_SIZE = 16
+"""Mixtures at once."""
+
 KINDS = ("text", "audio", "image", "composed")
 ABSENT_KIND = "text"
 """Absent classes are asked for in words."""
@@ -61,12 +64,12 @@ class Evaluation(NamedTuple):
 
 def make_separate_fn(
     separator: SeparatorFn, frontend: Frontend, length: int
-) -> Callable[[Params, Params, Array, Array], Array]:
+) -> Callable[[Params, Params, Array, Array], tuple[Array, Array]]:
     """Build the jitted map from mixtures and queries to estimates, by the mode P.
 
     Returns:
-      ``(params, model_state, mixture [b, t], query [b, k, d]) -> [b, k, t]``; bind
-      the first two to get a `SeparateFn`.
+      ``(params, model_state, mixture [b, t], query [b, k, d]) -> estimate [b, k, t],
+      mask [b, k, h, w]``.
     """
     reconstruct = make_reconstruct(frontend, length)
 
@@ -76,10 +79,11 @@ def make_separate_fn(
         model_state: Params,
         mixture: Float[Array, "b t"],
         query: Float[Array, "b k d"],
-    ) -> Float[Array, "b k t"]:
+    ) -> tuple[Float[Array, "b k t"], Float[Array, "b k h w"]]:
         features = frontend.analyse(mixture)
         logits, _ = separator(params, model_state, features.log_mag, query)
-        return reconstruct(jax.nn.sigmoid(logits), features.stft)
+        mask = jax.nn.sigmoid(logits)
+        return reconstruct(mask, features.stft), mask
 
     return separate
 
@@ -90,7 +94,7 @@ def evaluate_mixtures(
     mixtures: Iterable[EvaluationMixture],
     *,
     kinds: Sequence[str] = KINDS,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     bss: int | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, SeparatorConfig
+from marssep_jax.layers import jit_once
 from marssep_jax.models.compact import CompactUNet, GatedHead
 from marssep_jax.models.unet import UNet, uniform_fan_in
 from marssep_jax.types import Params, SeparatorFn
@@ -96,7 +97,7 @@ def make_separator(config: SeparatorConfig) -> Separator:
             )
         log_mag = jnp.zeros((1, rows, multiple * 2))
         query = jnp.zeros((1, 1, config.embed_dim))
-        variables = jax.jit(module.init)(key, log_mag, query)
+        variables = jit_once(module.init)(key, log_mag, query)
         return variables["params"], variables.get("batch_stats", {})
 
     def apply(

@@ -250,7 +250,8 @@ def test_separate_fn_applies_the_mode_of_the_mask():
 
     separate = make_separate_fn(apply, frontend, 2_047)
     mixture = jax.random.normal(jax.random.key(0), (2, 2_047))
-    found = separate(jnp.log(3.0), {}, mixture, jnp.zeros((2, 3, 4)))
+    found, mask = separate(jnp.log(3.0), {}, mixture, jnp.zeros((2, 3, 4)))
+    np.testing.assert_allclose(mask, 0.75, rtol=1e-6)
     assert found.shape == (2, 3, 2_047)
     wanted = jnp.broadcast_to(0.75 * mixture[:, None], found.shape)
     # STFT and its inverse in float32.

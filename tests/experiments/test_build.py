@@ -330,10 +330,3 @@ def test_a_start_must_be_built_as_the_config_says():
     del absent.config["encoder"]
     with pytest.raises(ValueError, match=r"config\.encoder is .*start\.encoder was"):
         build.require_same(here, absent, "encoder", parts)
-
-
-def test_a_model_without_a_judge():
-    bundle = trained()
-    assert build.bundle_judge(bundle) is None
-    bundle.config["judge"] = {"num_rows": 8, "width": 4}
-    assert build.bundle_judge(bundle) is None  # its parameters are missing

@@ -222,45 +222,49 @@ def test_fingerprint_follows_all_that_embeddings_depend_on(catalogue):
 
 
 @pytest.fixture
+def embed(encoder):
+    return make_catalogue_embedder(encoder, TEXT_LENGTH)
+
+
+@pytest.fixture
 def prepared(catalogue, tmp_path):
     save_catalogue(catalogue, tmp_path)
     return datasets.OpenedData(load_catalogue(tmp_path), tmp_path)
 
 
-def test_embeddings_are_read_the_second_time(prepared, encoder, monkeypatch):
-    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+def test_embeddings_are_read_the_second_time(prepared, embed, monkeypatch):
+    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
     name = fingerprint(vars(CONFIG), PARAMS, prepared.catalogue)
     assert cache_path(prepared.directory, name).is_file()
-    monkeypatch.setattr(datasets, "make_catalogue_embedder", None)
-    same(datasets.open_bank(prepared, encoder, PARAMS, CONFIG), first)
+    same(datasets.open_bank(prepared, None, PARAMS, CONFIG), first)
 
 
-def test_a_truncated_cache_is_made_anew(prepared, encoder):
-    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+def test_a_truncated_cache_is_made_anew(prepared, embed):
+    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
     (path,) = prepared.directory.glob("embeddings_*.npz")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    same(datasets.open_bank(prepared, encoder, PARAMS, CONFIG), first)
+    same(datasets.open_bank(prepared, embed, PARAMS, CONFIG), first)
     same(load_bank(path), first)
 
 
-def test_other_parameters_have_a_cache_of_their_own(prepared, encoder):
-    first = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
-    other = datasets.open_bank(prepared, encoder, {"scale": np.float32(0.5)}, CONFIG)
+def test_other_parameters_have_a_cache_of_their_own(prepared, embed):
+    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
+    other = datasets.open_bank(prepared, embed, {"scale": np.float32(0.5)}, CONFIG)
     assert not np.array_equal(first.text, other.text)
     assert len(list(prepared.directory.glob("embeddings_*.npz"))) == 2
 
 
-def test_a_data_set_that_cannot_be_written(prepared, encoder, monkeypatch):
+def test_a_data_set_that_cannot_be_written(prepared, embed, monkeypatch):
     def fail(bank, path):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(datasets, "save_bank", fail)
-    found = datasets.open_bank(prepared, encoder, PARAMS, CONFIG)
+    found = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
     assert found.text.shape == (24, 4)
 
 
-def test_a_data_set_in_memory_has_no_cache(catalogue, encoder):
+def test_a_data_set_in_memory_has_no_cache(catalogue, embed):
     data = datasets.OpenedData(catalogue, None)
-    found = datasets.open_bank(data, encoder, PARAMS, CONFIG)
+    found = datasets.open_bank(data, embed, PARAMS, CONFIG)
     assert list(found.audio) == list(catalogue.clips)
