@@ -115,21 +115,13 @@ def make_optimiser(
     )
 
 
-def _pick(table: dict[str, Callable[[], Any]], name: str, value: str) -> Any:
-    if value not in table:
-        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(table)}")
-    return table[value]()
-
-
 def make_objective(mask_target: str) -> objectives.Objective:
     """Build the supervised loss."""
     table = {
-        "ratio": lambda: objectives.ratio_mask_target,
-        "binary": lambda: objectives.binary_mask_target,
+        "ratio": objectives.ratio_mask_target,
+        "binary": objectives.binary_mask_target,
     }
-    return objectives.make_supervised_objective(
-        _pick(table, "config.training.mask_target", mask_target)
-    )
+    return objectives.make_supervised_objective(table[mask_target])
 
 
 def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
@@ -142,7 +134,7 @@ def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
             config.kappa, config.action_patch
         ),
     }
-    return _pick(table, "config.policy.family", config.family)
+    return table[config.family]()
 
 
 def make_reward(config: UpdateConfig) -> RewardFn:
@@ -152,7 +144,7 @@ def make_reward(config: UpdateConfig) -> RewardFn:
         "contrastive": rewards.contrastive_reward,
         "si_sdr": rewards.si_sdr_reward,
     }
-    return _pick(table, "config.rl.reward", config.reward)
+    return table[config.reward]()
 
 
 def make_advantage(config: UpdateConfig) -> AdvantageFn:
@@ -165,7 +157,7 @@ def make_advantage(config: UpdateConfig) -> AdvantageFn:
             config.baseline_decay
         ),
     }
-    return _pick(table, "config.rl.advantage", config.advantage)
+    return table[config.advantage]()
 
 
 def make_surrogate(config: UpdateConfig) -> SurrogateFn:
@@ -175,7 +167,7 @@ def make_surrogate(config: UpdateConfig) -> SurrogateFn:
         for level in surrogates.RATIO_LEVELS
     }
     table["none"] = surrogates.policy_gradient
-    return _pick(table, "config.rl.ratio_level", config.ratio_level)
+    return table[config.ratio_level]()
 
 
 def make_listener(config: UpdateConfig, parts: Parts, params: Params) -> ListenFn:
@@ -186,7 +178,7 @@ def make_listener(config: UpdateConfig, parts: Parts, params: Params) -> ListenF
         "waveform": lambda: make_waveform_listener(parts.frontend, audio),
         "grid": lambda: make_grid_listener(parts.frontend, grid),
     }
-    return _pick(table, "config.rl.reward_on", config.reward_on)
+    return table[config.reward_on]()
 
 
 def make_anchor(parts: Parts, params: Params) -> AnchorFn:
@@ -221,7 +213,7 @@ def make_stage(settings: Settings, parts: Parts, encoder_params: Params) -> Stag
         "supervised": lambda: _supervised_stage(settings, parts),
         "policy": lambda: _policy_stage(settings, parts, encoder_params),
     }
-    return _pick(table, "config.stage", settings.stage)
+    return table[settings.stage]()
 
 
 def _supervised_stage(settings: Settings, parts: Parts) -> Stage:

@@ -6,20 +6,22 @@ has ended: a second call goes on from there.
 
 import dataclasses
 import pathlib
-import runpy
 from collections.abc import Callable
 from typing import Any
 
 from experiments.agreement import measure_agreement
+from experiments.config_files import load_config_function
 from experiments.datasets import SYNTHETIC, find_directory, open_data
 from experiments.ledger import Chain, Ledger, Record
-from experiments.listeners import train_listeners
+from experiments.listeners import recorded, train_listeners
 from experiments.outcome import write_outcome
 from experiments.settings import Settings, resolve
 from experiments.stage_rows import stage_rows
 from experiments.stages import train_stage
 from marssep_jax import interrupts
 from marssep_jax.bundle import load_bundle, resolve_bundle
+from marssep_jax.checkpoint.workdir import require_config
+from marssep_jax.config import to_dict
 
 STAGES = {"supervised": "supervised", "rl": "policy", "continued": "continued"}
 """Steps that train a separator, and what config files call them."""
@@ -50,7 +52,7 @@ def run_chain(
     """
     announce = announce or _say
     folder = pathlib.Path(workdir)
-    load = _config_function(config)
+    load = load_config_function(config)
     resolve(load("supervised"))  # refuse it before anything is made
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"workdir is {workdir!r}, expected a folder")
@@ -66,6 +68,7 @@ def run_chain(
         rows = [{"name": "prepare", "wall_s": 0.0, "metrics": {}}]
         ledger.close("prepare", rows)
     chain = Chain(folder, settings, data, announce)
+    _require_settings(chain, ledger)
     for number, step in enumerate(TRAININGS, 1):
         if not ledger.has(step):
             announce(f"== training {number} of {len(TRAININGS)}: {step}")
@@ -81,15 +84,6 @@ def run_chain(
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _config_function(path: str) -> Callable[[str], Any]:
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"config is {path!r}, expected a Python file")
-    function = runpy.run_path(path).get("get_config")
-    if not callable(function):
-        raise ValueError(f"config is {path!r}, expected get_config(stage) in it")
-    return function
 
 
 def _prepare(dataset: str, data_dir: str, announce: Callable[..., None]) -> str:
@@ -118,6 +112,24 @@ def _settings(
     if config.start.separator:
         config.start.separator = str(folder / "stages" / "supervised")
     return resolve(config)
+
+
+def _require_settings(chain: Chain, ledger: Ledger) -> None:
+    """Check that what has ended was trained with these settings.
+
+    Raises:
+      ValueError: naming the first setting that differs.
+    """
+    for step in filter(ledger.has, TRAININGS):
+        config = (
+            recorded(chain.settings["supervised"])
+            if step == "listeners"
+            else to_dict(chain.settings[step])
+        )
+        place = chain.stage_dir(step)
+        # The folder may have moved, and the time limit follows the policy stage.
+        ignored = ("start.", "training.max_wall_s")
+        require_config(pathlib.Path(place), config, place, ignored)
 
 
 def _train(chain: Chain, step: str, ledger: Ledger) -> list[Record]:

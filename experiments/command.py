@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from experiments.config_files import check_flag
 from experiments.provenance import machine
 from marssep_jax import interrupts
 
@@ -78,6 +79,8 @@ def define_run_flags() -> None:
 
 
 def _parse(argv: list[str]) -> None:
+    if "config" in flags.FLAGS:
+        check_flag(argv[1:])
     try:
         rest = flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:  # ml_collections, of a config key

@@ -42,6 +42,12 @@ SECTIONS = ("frontend", "encoder", "judge", "data", "align", "judge_training")
 """The settings that these models depend on."""
 
 
+def recorded(settings: Settings) -> dict[str, Any]:
+    """Return what the workdir of the listeners records."""
+    sections = {name: to_dict(getattr(settings, name)) for name in SECTIONS}
+    return {"seed": settings.seed, **sections}
+
+
 def train_listeners(
     settings: Settings,
     workdir: str,
@@ -67,9 +73,7 @@ def train_listeners(
     data = data or open_data(
         settings.data, settings.frontend, settings.encoder.image_size
     )
-    recorded: dict[str, Any] = {"seed": settings.seed}
-    recorded |= {name: to_dict(getattr(settings, name)) for name in SECTIONS}
-    with open_workdir(workdir, recorded, provenance()) as opened:
+    with open_workdir(workdir, recorded(settings), provenance()) as opened:
         if opened.is_complete():
             announce(f"{workdir} is complete: nothing is trained again")
         trainer = _Trainer(settings, parts, data.catalogue, opened)

@@ -53,7 +53,12 @@ def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
     Raises:
       ValueError: no model there, or one without a separator.
     """
-    bundle = load_bundle(resolve_bundle(path))
+    try:
+        bundle = load_bundle(resolve_bundle(path))
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace("checkpoint is", f"{name} is", 1)
+        ) from error
     if bundle.separator_params is None:
         raise ValueError(f"{name} is {path!r}, expected a model with a separator in it")
     return bundle

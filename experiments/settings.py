@@ -20,16 +20,16 @@ from marssep_jax.config import (
     PolicyConfig,
     SeparatorConfig,
     UpdateConfig,
+    at_least,
     from_dict,
+    one_of,
+    positive,
+    require,
+    share,
     to_dict,
 )
 
 STAGES = ("supervised", "policy")
-
-
-def _require(ok: bool, name: str, value: object, expected: str) -> None:
-    if not ok:
-        raise ValueError(f"{name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ class DataConfig:
     query_concentration: float = 0.5
     same_family_share: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        at_least(self, 1, "num_test", "num_sources")
+        at_least(self, 0, "num_validation", "num_ratios", "num_absent")
+        at_least(self, 0, "gain_db", "eq_db")
+        positive(self, "query_concentration")
+        share(self, "same_family_share")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -67,13 +75,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
-        _require(
-            self.mask_target in ("ratio", "binary"),
-            "mask_target",
-            self.mask_target,
-            "'ratio' or 'binary'",
-        )
+        at_least(self, 1, "batch_size", "num_steps")
+        at_least(self, 0, "log_every", "eval_every", "save_every", "patience")
+        at_least(self, 0, "max_wall_s")
+        one_of(self, "mask_target", ("ratio", "binary"))
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,12 @@ class AlignConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(
-            len(self.num_steps) == 3,
-            "num_steps",
-            self.num_steps,
-            "three numbers, one for each stage",
-        )
+        stages, expected = len(self.num_steps), "three numbers, one for each stage"
+        require(stages == 3, "num_steps", self.num_steps, expected)
+        at_least(self, 2, "batch_size")  # InfoNCE compares a clip with the others
+        at_least(self, 0, "num_steps", "log_every", "warmup_steps", "weight_decay")
+        positive(self, "learning_rate")
+        share(self, "residue_share", "masked_share")
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,13 @@ class JudgeTrainingConfig:
     residue_share: float = 0.5
     residue_db: tuple[float, float] = (-26.0, -4.0)
     log_every: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        at_least(self, 1, "batch_size", "num_steps")
+        at_least(self, 0, "log_every", "warmup_steps", "weight_decay")
+        positive(self, "learning_rate")
+        share(self, "residue_share")
 
 
 @dataclass(frozen=True)
@@ -157,14 +169,14 @@ class Settings:
         """Check what concerns several sections."""
         if not self.name:
             object.__setattr__(self, "name", self.stage)
-        _require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
-        _require(
+        require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
+        require(
             self.separator.embed_dim == self.encoder.embed_dim,
             "config.separator.embed_dim",
             self.separator.embed_dim,
             f"{self.encoder.embed_dim} as config.encoder has",
         )
-        _require(
+        require(
             self.stage == "supervised" or bool(self.start.separator),
             "config.start.separator",
             self.start.separator,
@@ -230,4 +242,4 @@ def _check_type(name: str, value: Any, default: Any) -> None:
             _check_type(name, item, default[0])
         return
     kinds = (int, float) if isinstance(default, float) else (type(default),)
-    _require(type(value) in kinds, name, value, f"a value of type {kinds[-1].__name__}")
+    require(type(value) in kinds, name, value, f"a value of type {kinds[-1].__name__}")

@@ -10,10 +10,47 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+POOLINGS = ("mlbp", "mean", "max", "weighted", "text", "audio")
+RATIO_LEVELS = ("bin", "mask", "joint", "none")
+ADVANTAGES = ("group", "batch", "leave_one_out", "moving_average")
+REWARDS = ("cosine", "contrastive", "si_sdr")
+LISTENERS = ("waveform", "grid")
 
-def _require(ok: bool, name: str, value: object, expected: str) -> None:
+
+def require(ok: bool, name: str, value: object, expected: str) -> None:
+    """Raise a ValueError in the words of every setting unless it holds."""
     if not ok:
         raise ValueError(f"{name} is {value!r}, expected {expected}")
+
+
+def at_least(record: object, bound: float, *names: str) -> None:
+    """Check numbers of a record, or every entry of its tuples, against a bound."""
+    for name in names:
+        value = getattr(record, name)
+        entries = value if isinstance(value, tuple) else (value,)
+        require(min(entries, default=bound) >= bound, name, value, f">= {bound}")
+
+
+def positive(record: object, *names: str) -> None:
+    """Check that numbers of a record, or entries of its tuples, are above zero."""
+    for name in names:
+        value = getattr(record, name)
+        entries = value if isinstance(value, tuple) else (value,)
+        require(min(entries, default=1) > 0, name, value, "> 0")
+
+
+def share(record: object, *names: str) -> None:
+    """Check that numbers of a record lie between 0 and 1."""
+    for name in names:
+        value = getattr(record, name)
+        require(0 <= value <= 1, name, value, "in [0, 1]")
+
+
+def one_of(record: object, name: str, choices: tuple[str, ...]) -> None:
+    """Check that a name of a record is known."""
+    value = getattr(record, name)
+    *first, last = map(repr, choices)
+    require(value in choices, name, value, f"{', '.join(first)} or {last}")
 
 
 @dataclass(frozen=True)
@@ -31,15 +68,15 @@ class FrontendConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.sample_rate_hz > 0, "sample_rate_hz", self.sample_rate_hz, "> 0")
-        _require(self.n_fft % 2 == 0, "n_fft", self.n_fft, "an even number")
-        _require(0 < self.hop <= self.n_fft, "hop", self.hop, "in (0, n_fft]")
-        _require(
+        positive(self, "sample_rate_hz", "n_fft", "num_rows", "log_floor")
+        require(self.n_fft % 2 == 0, "n_fft", self.n_fft, "an even number")
+        require(0 < self.hop <= self.n_fft, "hop", self.hop, "in (0, n_fft]")
+        require(self.warp_base > 1, "warp_base", self.warp_base, "> 1")
+        long_enough, expected = (
             self.num_samples >= self.n_fft,
-            "num_samples",
-            self.num_samples,
             f">= n_fft = {self.n_fft}",
         )
+        require(long_enough, "num_samples", self.num_samples, expected)
 
     @property
     def num_bins(self) -> int:
@@ -63,12 +100,8 @@ class SeparatorConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(
-            self.architecture in ("omnisep", "compact"),
-            "architecture",
-            self.architecture,
-            "'omnisep' or 'compact'",
-        )
+        one_of(self, "architecture", ("omnisep", "compact"))
+        positive(self, "embed_dim", "num_channels", "widths")
 
 
 @dataclass(frozen=True)
@@ -86,12 +119,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(
-            self.pooling in ("mlbp", "mean", "max", "weighted", "text", "audio"),
-            "pooling",
-            self.pooling,
-            "mlbp, mean, max, weighted, text or audio",
-        )
+        one_of(self, "pooling", POOLINGS)
+        positive(self, "embed_dim", "audio_widths", "image_widths", "image_size")
+        positive(self, "text_length", "text_buckets", "pooling_rank")
 
 
 @dataclass(frozen=True)
@@ -100,6 +130,10 @@ class JudgeConfig:
 
     num_rows: int = 64
     width: int = 96
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        positive(self, "num_rows", "width")
 
 
 @dataclass(frozen=True)
@@ -114,19 +148,12 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.kappa > 0, "kappa", self.kappa, "> 0")
-        _require(
-            self.family in ("beta", "patch_beta"),
-            "family",
-            self.family,
-            "'beta' or 'patch_beta'",
-        )
-        _require(
-            self.sampler in ("table", "jax"),
-            "sampler",
-            self.sampler,
-            "'table' or 'jax'",
-        )
+        positive(self, "kappa")
+        one_of(self, "family", ("beta", "patch_beta"))
+        one_of(self, "sampler", ("table", "jax"))
+        for name in ("noise_patch", "action_patch"):
+            require(len(getattr(self, name)) == 2, name, getattr(self, name), "a pair")
+        at_least(self, 1, "noise_patch", "action_patch")
 
 
 @dataclass(frozen=True)
@@ -134,9 +161,9 @@ class UpdateConfig:
     """The policy update (method sections 4 and 7)."""
 
     group_size: int = 6  # ours: stated nowhere
-    ratio_level: str = "bin"  # ours; "mask", "joint"
+    ratio_level: str = "bin"  # ours
     clip_eps: float = 0.2  # paper
-    advantage: str = "group"  # ours; "batch", "leave_one_out", "moving_average"
+    advantage: str = "group"  # ours
     baseline_decay: float = 0.92  # paper
     entropy_coef: float = 0.1  # paper
     kl_old_coef: float = 0.01  # paper
@@ -144,15 +171,20 @@ class UpdateConfig:
     supervised_coef: float = 0.0  # ours
     inner_epochs: int = 1  # paper
     old_refresh: int = 1  # paper: updates between two snapshots of the sampler
-    reward: str = "cosine"  # paper; "contrastive"
+    reward: str = "cosine"  # paper
     reward_on: str = "waveform"  # paper; "grid" is the shortcut
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        _require(self.group_size >= 1, "group_size", self.group_size, ">= 1")
-        _require(self.inner_epochs >= 1, "inner_epochs", self.inner_epochs, ">= 1")
-        _require(self.old_refresh >= 1, "old_refresh", self.old_refresh, ">= 1")
-        _require(0 < self.clip_eps < 1, "clip_eps", self.clip_eps, "in (0, 1)")
+        at_least(self, 1, "group_size", "inner_epochs", "old_refresh")
+        require(0 < self.clip_eps < 1, "clip_eps", self.clip_eps, "in (0, 1)")
+        one_of(self, "ratio_level", RATIO_LEVELS)
+        one_of(self, "advantage", ADVANTAGES)
+        one_of(self, "reward", REWARDS)
+        one_of(self, "reward_on", LISTENERS)
+        share(self, "baseline_decay")
+        at_least(self, 0, "entropy_coef", "kl_old_coef", "kl_ref_coef")
+        at_least(self, 0, "supervised_coef")
 
 
 @dataclass(frozen=True)
@@ -165,6 +197,12 @@ class OptimiserConfig:
     warmup_steps: int = 100  # ours: the paper has one of unstated length
     decay_steps: int = 0  # ours: 0 keeps the rate constant after warm-up
     final_fraction: float = 0.1  # omnisep
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        positive(self, "learning_rate", "clip_norm")
+        at_least(self, 0, "weight_decay", "warmup_steps", "decay_steps")
+        share(self, "final_fraction")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

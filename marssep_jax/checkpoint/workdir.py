@@ -103,14 +103,32 @@ def _check_config(
         if jax.process_index() == 0:
             write_json(path, {"config": config, **provenance})
         return
+    require_config(folder, config, shown)
+
+
+def require_config(
+    folder: Path, config: Mapping[str, Any], shown: str, ignored: tuple[str, ...] = ()
+) -> None:
+    """Check that a workdir was started with a configuration.
+
+    Args:
+      folder: the workdir.
+      config: resolved settings.
+      shown: what an error message calls the workdir.
+      ignored: beginnings of dotted keys that may differ.
+
+    Raises:
+      ValueError: naming the first setting that differs, or a damaged record.
+    """
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["config"]
-    except (ValueError, KeyError, TypeError) as error:
+        before = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"workdir is {shown!r}, expected a readable {CONFIG} in it"
         ) from error
-    changes = differences(before, config)
-    if changes:
+    plain = json.loads(json.dumps(config))  # tuples become lists
+    found = differences(before, plain)
+    if changes := [row for row in found if not row[0].startswith(ignored)]:
         key, old, new = changes[0]
         more = f", and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise ValueError(

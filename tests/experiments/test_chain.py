@@ -158,6 +158,29 @@ def test_second_call_trains_nothing(chain, program):
     assert time.monotonic() - begun < 30  # imports, on a busy machine
 
 
+def test_workdir_of_another_config(chain, program, tmp_path):
+    """A run that has ended is not passed off as one with other settings."""
+    before = contents(chain)
+    config = tmp_path / "other.py"
+    config.write_text(
+        "from experiments.configs import debug\n"
+        "def get_config(stage='supervised'):\n"
+        "    config = debug.get_config(stage)\n"
+        "    if stage == 'policy':\n"
+        "        config.rl.clip_eps = 0.3\n"
+        "    return config\n"
+    )
+    status, out, err = program(
+        "experiments.quickstart", f"--config={config}", f"--workdir={chain}"
+    )
+    assert (status, out.count("report:")) == (1, 0)
+    assert err.strip() == (
+        "error: config.rl.clip_eps is 0.3, expected 0.2 as "
+        f"{chain}/stages/rl was started with: use another workdir"
+    )
+    assert contents(chain) == before
+
+
 def test_evaluate_finds_what_the_run_found(chain, summary, prepared, program, tmp_path):
     outcome = program(
         "experiments.evaluate",
