@@ -20,13 +20,16 @@ F = TypeVar("F", bound=Callable)
 def jit_once(function: F) -> F:
     """Compile what runs once, an initialiser, without optimising it.
 
-    On a CPU most of an initialiser's time is spent in XLA's optimiser. Elsewhere it
-    is compiled as ever.
+    On a CPU most of an initialiser's time is spent in XLA's optimiser. Elsewhere,
+    and inside another compilation, it is compiled as ever.
     """
 
     def call(*args: object) -> object:
-        on_cpu = jax.default_backend() == "cpu"
-        options = {"xla_backend_optimization_level": 0} if on_cpu else None
+        inside = any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args)
+        )
+        plain = inside or jax.default_backend() != "cpu"
+        options = None if plain else {"xla_backend_optimization_level": 0}
         return jax.jit(function, compiler_options=options)(*args)
 
     return cast(F, wraps(function)(call))
