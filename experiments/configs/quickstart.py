@@ -82,6 +82,6 @@ def _policy(config: ml_collections.ConfigDict) -> None:
     config.rl.entropy_coef = 0.0
     config.rl.kl_old_coef = 0.01
     config.rl.kl_ref_coef = 0.02
-    config.rl.supervised_coef = 0.15
+    config.rl.supervised_coef = 0.25
     config.optimiser.learning_rate = 2e-4
     config.optimiser.warmup_steps = 5
