@@ -61,7 +61,9 @@ def beta_log_prob(kappa: float, proposal: Bins, mask: Bins) -> Bins:
     """
     proposal = proposal.astype(jnp.float32)
     mask = clamp_mask(mask.astype(jnp.float32))
-    score = proposal * jnp.log(mask) + (1.0 - proposal) * jnp.log1p(-mask)
+    # P ln M + (1 - P) ln(1 - M), written with P once: its gradient is one product.
+    rest = jnp.log1p(-mask)
+    score = rest + proposal * (jnp.log(mask) - rest)
     return kappa * score - _log_normaliser(kappa, proposal)
 
 
