@@ -44,11 +44,11 @@ def get_config(stage: str = "supervised") -> ml_collections.ConfigDict:
 
 
 def _supervised(config: ml_collections.ConfigDict) -> None:
-    config.training.num_steps = 1_800
-    config.training.eval_every = 600
-    config.training.save_every = 600
+    config.training.num_steps = 2_200
+    config.training.eval_every = 550
+    config.training.save_every = 550
     config.training.max_wall_s = 390.0  # a guard for slower machines
-    config.optimiser.decay_steps = 1_750
+    config.optimiser.decay_steps = 2_150
     config.optimiser.final_fraction = 0.03
 
 
@@ -82,6 +82,6 @@ def _policy(config: ml_collections.ConfigDict) -> None:
     config.rl.entropy_coef = 0.0
     config.rl.kl_old_coef = 0.01
     config.rl.kl_ref_coef = 0.02
-    config.rl.supervised_coef = 0.25
+    config.rl.supervised_coef = 0.2
     config.optimiser.learning_rate = 2e-4
     config.optimiser.warmup_steps = 5
