@@ -46,7 +46,7 @@ class Amounts:
     test: int = 20
     judge: int = 40
     views: int = 160
-    test_mixtures: int = 500
+    test_mixtures: int = 800
     validation_mixtures: int = 96
     seed: int = 18
 
