@@ -1,0 +1,1 @@
+"""Published weights to ours: files read without PyTorch, keys renamed by rules."""

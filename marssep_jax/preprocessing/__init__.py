@@ -1,0 +1,1 @@
+"""Sound, pictures and words as the published encoders expect them; no PyTorch."""

@@ -1,0 +1,98 @@
+"""Transformer blocks that the published encoders share.
+
+Layer normalisation, exact (erf) GELU and packed query-key-value projections, as
+ImageBind, CLAP and the BERT family have them. Nothing is dropped out: a trunk is
+frozen wherever it is used here.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one packed projection, rows q, k, v.
+
+    Attributes:
+      num_heads: heads; they must divide the width.
+      extra_key_value: append one learnt key and one learnt value that every query
+        sees, as ImageBind's audio trunk does. They are never projected.
+    """
+
+    num_heads: int
+    extra_key_value: bool = False
+
+    @nn.compact
+    def __call__(
+        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "b l d"]:
+        """Attend; ``bias`` is added to the logits ``[b, heads, l, keys]``."""
+        width = value.shape[-1]
+        query, key, content = jnp.split(nn.Dense(3 * width, name="qkv")(value), 3, -1)
+        if self.extra_key_value:
+            key = self._append("extra_key", key)
+            content = self._append("extra_value", content)
+        query, key, content = map(self._heads, (query, key, content))
+        logits = jnp.einsum("bqhe,bkhe->bhqk", query, key) * query.shape[-1] ** -0.5
+        if bias is not None:
+            logits = logits + jnp.expand_dims(bias, range(logits.ndim - bias.ndim))
+        mixed = jnp.einsum("bhqk,bkhe->bqhe", jax.nn.softmax(logits), content)
+        return nn.Dense(width, name="out")(mixed.reshape(value.shape))
+
+    def _append(self, name: str, value: Array) -> Array:
+        row = self.param(name, nn.initializers.xavier_normal(), (1, value.shape[-1]))
+        row = jnp.broadcast_to(row, (value.shape[0], *row.shape)).astype(value.dtype)
+        return jnp.concatenate([value, row], axis=1)
+
+    def _heads(self, value: Array) -> Array:
+        return value.reshape(*value.shape[:2], self.num_heads, -1)
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+        """Return a value of the same width."""
+        hidden = nn.gelu(nn.Dense(self.hidden, name="up")(value), approximate=False)
+        return nn.Dense(value.shape[-1], name="down")(hidden)
+
+
+class PreNormBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): a vision transformer's block."""
+
+    num_heads: int
+    mlp_width: int
+    eps: float
+    extra_key_value: bool = False
+
+    @nn.compact
+    def __call__(
+        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "b l d"]:
+        """Apply the block."""
+        attention = Attention(self.num_heads, self.extra_key_value, name="attention")
+        value = value + attention(nn.LayerNorm(self.eps, name="norm_1")(value), bias)
+        mlp = Mlp(self.mlp_width, name="mlp")
+        return value + mlp(nn.LayerNorm(self.eps, name="norm_2")(value))
+
+
+class PostNormBlock(nn.Module):
+    """norm(x + attention(x)), then norm(x + mlp(x)): BERT's block."""
+
+    num_heads: int
+    mlp_width: int
+    eps: float
+
+    @nn.compact
+    def __call__(
+        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "b l d"]:
+        """Apply the block."""
+        attention = Attention(self.num_heads, name="attention")
+        value = nn.LayerNorm(self.eps, name="norm_1")(value + attention(value, bias))
+        mlp = Mlp(self.mlp_width, name="mlp")
+        return nn.LayerNorm(self.eps, name="norm_2")(value + mlp(value))
