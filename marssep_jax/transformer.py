@@ -2,13 +2,19 @@
 
 Layer normalisation, exact (erf) GELU and packed query-key-value projections, as
 ImageBind, CLAP and the BERT family have them. Nothing is dropped out: a trunk is
-frozen wherever it is used here.
+frozen wherever it is used here. Arrays keep the precision of the parameters; what
+needs float32, sums and the softmax, takes it.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
+
+# How ImageBind and CLIP start; biases are zeros.
+Linear = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
 
 
 class Attention(nn.Module):
@@ -25,28 +31,31 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
-    ) -> Float[Array, "b l d"]:
-        """Attend; ``bias`` is added to the logits ``[b, heads, l, keys]``."""
+        self, value: Float[Array, "*b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "*b l d"]:
+        """Attend; ``bias`` is added to the logits ``[*b, heads, l, keys]``."""
         width = value.shape[-1]
-        query, key, content = jnp.split(nn.Dense(3 * width, name="qkv")(value), 3, -1)
+        query, key, content = jnp.split(Linear(3 * width, name="qkv")(value), 3, -1)
         if self.extra_key_value:
             key = self._append("extra_key", key)
             content = self._append("extra_value", content)
         query, key, content = map(self._heads, (query, key, content))
-        logits = jnp.einsum("bqhe,bkhe->bhqk", query, key) * query.shape[-1] ** -0.5
+        logits = (
+            jnp.einsum("...qhe,...khe->...hqk", query, key) * query.shape[-1] ** -0.5
+        )
         if bias is not None:
             logits = logits + jnp.expand_dims(bias, range(logits.ndim - bias.ndim))
-        mixed = jnp.einsum("bhqk,bkhe->bqhe", jax.nn.softmax(logits), content)
-        return nn.Dense(width, name="out")(mixed.reshape(value.shape))
+        share = jax.nn.softmax(logits.astype(jnp.float32)).astype(value.dtype)
+        mixed = jnp.einsum("...hqk,...khe->...qhe", share, content)
+        return Linear(width, name="out")(mixed.reshape(value.shape))
 
     def _append(self, name: str, value: Array) -> Array:
         row = self.param(name, nn.initializers.xavier_normal(), (1, value.shape[-1]))
-        row = jnp.broadcast_to(row, (value.shape[0], *row.shape)).astype(value.dtype)
-        return jnp.concatenate([value, row], axis=1)
+        row = jnp.broadcast_to(row, (*value.shape[:-2], *row.shape))
+        return jnp.concatenate([value, row.astype(value.dtype)], axis=-2)
 
     def _heads(self, value: Array) -> Array:
-        return value.reshape(*value.shape[:2], self.num_heads, -1)
+        return value.reshape(*value.shape[:-1], self.num_heads, -1)
 
 
 class Mlp(nn.Module):
@@ -57,8 +66,8 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
         """Return a value of the same width."""
-        hidden = nn.gelu(nn.Dense(self.hidden, name="up")(value), approximate=False)
-        return nn.Dense(value.shape[-1], name="down")(hidden)
+        hidden = nn.gelu(Linear(self.hidden, name="up")(value), approximate=False)
+        return Linear(value.shape[-1], name="down")(hidden)
 
 
 class PreNormBlock(nn.Module):
@@ -71,8 +80,8 @@ class PreNormBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
-    ) -> Float[Array, "b l d"]:
+        self, value: Float[Array, "*b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "*b l d"]:
         """Apply the block."""
         attention = Attention(self.num_heads, self.extra_key_value, name="attention")
         value = value + attention(nn.LayerNorm(self.eps, name="norm_1")(value), bias)
@@ -89,8 +98,8 @@ class PostNormBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, value: Float[Array, "b l d"], bias: Float[Array, "*a q k"] | None = None
-    ) -> Float[Array, "b l d"]:
+        self, value: Float[Array, "*b l d"], bias: Float[Array, "*a q k"] | None = None
+    ) -> Float[Array, "*b l d"]:
         """Apply the block."""
         attention = Attention(self.num_heads, name="attention")
         value = nn.LayerNorm(self.eps, name="norm_1")(value + attention(value, bias))

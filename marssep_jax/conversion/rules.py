@@ -22,10 +22,15 @@ def _rows(value: np.ndarray) -> np.ndarray:
     return value.reshape(-1, value.shape[-1])
 
 
+def _negative(value: np.ndarray) -> np.ndarray:
+    return -value
+
+
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "same": _same,
     "linear": _linear,  # [out, in] -> [in, out]
     "conv": _conv,  # [O, I, *window] -> [*window, I, O]
+    "negative": _negative,  # a logarithm of an inverse
     "rows": _rows,  # [1, 1, d] or [1, l, d] -> [l, d]
 }
 """PyTorch's layouts to Flax's; views, so that nothing is copied before its time."""

@@ -1,0 +1,154 @@
+"""ImageBind as pure functions over one tree of parameters.
+
+The tree's first level names the parts that an alignment stage may train, as the
+small encoder's does: ``audio``, ``audio_head``, ``text``, ``text_head``,
+``image``, ``image_head`` and ``log_temperature``. ImageBind's vectors have a
+length that differs by modality, its words by a learnt factor; here all vectors
+are unit vectors, and `ImageBind.scales` returns the factors.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from marssep_jax.encoders.imagebind.config import ImageBindConfig
+from marssep_jax.encoders.imagebind.towers import (
+    FRAMES,
+    AudioTrunk,
+    Head,
+    ImageTrunk,
+    TextTrunk,
+)
+from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.layers import jit_once
+from marssep_jax.types import Params
+
+AUDIO_SCALE = 20.0  # imagebind: a constant, not trained
+LARGEST_TEXT_SCALE = 100.0
+# imagebind: ln(1 / 0.07) before training; what InfoNCE divides by is its inverse.
+INITIAL_LOG_TEMPERATURE = math.log(0.07)
+
+MODALITIES = ("audio", "text", "image")
+
+FeatureFn = Callable[[Params, Array], Float[Array, "*b f"]]
+EmbedFn = Callable[[Params, Array], Float[Array, "*b d"]]
+
+
+class ImageBind(NamedTuple):
+    """Pure functions; ``d`` is the embedding dimension, vectors have unit length.
+
+    Inputs: ``audio`` normalised log-mel pictures [*b, h, w] of one clip each,
+    ``text`` token ids [*b, l], ``image`` normalised pixels [*b, s, s, 3], ``video``
+    two frames [*b, 2, s, s, 3], of which ``image`` is the case of equal ones.
+
+    ``features[modality]`` stops before the head, at what a frozen trunk gives:
+    [*b, f], f the trunk's width; ``heads[modality]`` goes on from there.
+    ``video`` has the features and the head of ``image``. ``scales(params)`` says
+    by what the published model multiplies the vectors of each modality.
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    audio: EmbedFn
+    text: EmbedFn
+    image: EmbedFn
+    video: EmbedFn
+    features: dict[str, FeatureFn]
+    heads: dict[str, EmbedFn]
+    scales: Callable[[Params], dict[str, Array]]
+    embed_dim: int
+
+
+def mean_of_clips(embedding: Float[Array, "*b s d"]) -> Float[Array, "*b d"]:
+    """Average the clips of one recording, as ImageBind does: not a unit vector."""
+    return embedding.mean(axis=-2)
+
+
+def _scales(params: Params) -> dict[str, Array]:
+    text = jnp.minimum(jnp.exp(-params["log_temperature"]), LARGEST_TEXT_SCALE)
+    return {"audio": jnp.asarray(AUDIO_SCALE), "text": text, "image": jnp.ones(())}
+
+
+def make_imagebind(config: ImageBindConfig = ImageBindConfig()) -> ImageBind:  # noqa: B008
+    """Build the model of a configuration."""
+    rows, frames, size = config.mel_rows, config.mel_frames, config.image_size
+    # Shape of one item, and what a message calls it.
+    items: dict[str, tuple[tuple[int, ...], str]] = {
+        "audio": ((rows, frames), "mel"),
+        "text": ((config.text_length,), "ids"),
+        "image": ((size, size, 3), "pixels"),
+        "video": ((FRAMES, size, size, 3), "pixels"),
+    }
+    trunks: dict[str, nn.Module] = {
+        "audio": AudioTrunk(config),
+        "text": TextTrunk(config),
+        "image": ImageTrunk(config),
+    }
+    head = Head(config.embed_dim)
+    dtype = jnp.dtype(config.dtype)
+
+    def cast_all(params: Params) -> Params:
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+    def make_features(kind: str) -> FeatureFn:
+        shape, name = items[kind]
+        modality = "image" if kind == "video" else kind
+        rank = len(shape)
+
+        def features(params: Params, value: Array) -> Array:
+            if value.shape[-rank:] != shape:
+                raise ValueError(
+                    f"{name} has shape {value.shape}, expected [..., "
+                    f"{', '.join(map(str, shape))}]"
+                )
+            lead, flat = value.shape[:-rank], value.reshape(-1, *shape)
+            if kind == "image":
+                flat = flat[:, None]
+            if kind != "text":
+                flat = flat.astype(dtype)
+            tree = {"params": cast_all(params[modality])}
+            found = cast(Array, trunks[modality].apply(tree, flat))
+            return found.reshape(*lead, found.shape[-1])
+
+        return features
+
+    def make_head(modality: str) -> EmbedFn:
+        def embed(params: Params, feature: Array) -> Array:
+            lead, flat = feature.shape[:-1], feature.reshape(-1, feature.shape[-1])
+            tree = {"params": params[f"{modality}_head"]}
+            found = cast(Array, head.apply(tree, flat.astype(jnp.float32)))
+            return normalise(found).reshape(*lead, config.embed_dim)
+
+        return embed
+
+    features = {kind: make_features(kind) for kind in items}
+    heads = {kind: make_head("image" if kind == "video" else kind) for kind in items}
+
+    def make_embed(kind: str) -> EmbedFn:
+        return lambda params, value: heads[kind](params, features[kind](params, value))
+
+    def init(key: PRNGKeyArray) -> Params:
+        params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
+        for kind in MODALITIES:
+            key, trunk_key, head_key = jax.random.split(key, 3)
+            shape = items[kind][0]
+            example = jnp.zeros((1, *((1,) if kind == "image" else ()), *shape))
+            if kind == "text":
+                example = example.astype(jnp.int32)
+            found, variables = trunks[kind].init_with_output(trunk_key, example)
+            params[kind] = variables["params"]
+            params[f"{kind}_head"] = head.init(head_key, found)["params"]
+        return params
+
+    return ImageBind(
+        init=jit_once(init),
+        **{kind: make_embed(kind) for kind in items},
+        features=features,
+        heads=heads,
+        scales=_scales,
+        embed_dim=config.embed_dim,
+    )
