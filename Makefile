@@ -21,6 +21,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Its metadata asks for pyaudio, which has no wheel and is not used.
 RENDERER := tinysoundfont==0.3.7
+# It is opened for CLIP's vocabulary and never imported: it would ask for PyTorch.
+VOCABULARY := open_clip_torch==3.3.0
 # One stamp per set of extras; setup.cfg newer than the stamp means reinstalling.
 comma := ,
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
@@ -96,7 +98,7 @@ $(BIN)/python:
 $(DEV_STAMP): setup.cfg pyproject.toml | $(BIN)/python
 	$(call step,installing: a few minutes the first time)
 	@$(PIP) --editable '.[dev]'
-	@$(PIP) --no-deps $(RENDERER)
+	@$(PIP) --no-deps $(RENDERER) $(VOCABULARY)
 	@touch $@ $(VENV)/.installed-train
 
 $(STAMP): setup.cfg pyproject.toml | $(BIN)/python
