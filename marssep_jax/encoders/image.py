@@ -1,13 +1,11 @@
-"""Read a picture the way the small encoder sees it."""
+"""Pictures the way the small encoder sees them."""
 
 import os
-import warnings
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-READABLE = "a readable picture (png, jpeg, webp, gif or bmp)"
+from marssep_jax.preprocessing.pictures import pillow, read_picture, require_pixels
 
 
 def load_image(
@@ -24,31 +22,10 @@ def load_image(
       name: what an error message calls the argument.
 
     Raises:
-      FileNotFoundError, IsADirectoryError: nothing there, or a folder.
-      ValueError: not a picture.
-      ModuleNotFoundError: Pillow is missing.
+      FileNotFoundError, IsADirectoryError, ValueError, ModuleNotFoundError: as
+        `read_picture`.
     """
-    label = f"{name} is {os.fspath(path)!r}"
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{label}, expected a file, not a folder")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{label}, expected an existing file")
-    image, image_ops = _pillow()
-    try:
-        with warnings.catch_warnings():
-            # A picture of hundreds of megapixels is an attack or a mistake.
-            warnings.simplefilter("error")
-            with image.open(path) as file:
-                picture = image_ops.exif_transpose(file).convert("RGBA")
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Warning,
-        image.DecompressionBombError,
-    ) as e:
-        raise ValueError(f"{label}, expected {READABLE}") from e
-    return _square(picture, size)
+    return fit_image(read_picture(path, name), size, name)
 
 
 def fit_image(
@@ -59,29 +36,9 @@ def fit_image(
     Raises:
       ValueError: not uint8 ``[h, w, 3]``, or empty.
     """
-    formed = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[-1] == 3
-    if not formed or not pixels.size:
-        raise ValueError(
-            f"{name} is {pixels.dtype} {pixels.shape}, expected uint8 [h, w, 3] with "
-            "h, w >= 1"
-        )
-    image, _ = _pillow()
-    return _square(image.fromarray(pixels).convert("RGBA"), size)
-
-
-def _pillow() -> tuple[Any, Any]:
-    try:
-        from PIL import Image, ImageOps  # heavy, and needed for pictures only
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "reading pictures needs the package 'pillow'"
-        ) from error
-    return Image, ImageOps
-
-
-def _square(picture: Any, size: int) -> np.ndarray:
-    image, image_ops = _pillow()
-    white = image.new("RGBA", picture.size, "white")
-    flat = image.alpha_composite(white, picture).convert("RGB")
-    fitted = image_ops.fit(flat, (size, size), image.Resampling.LANCZOS)
+    require_pixels(pixels, name)
+    image, image_ops = pillow()
+    fitted = image_ops.fit(
+        image.fromarray(pixels), (size, size), image.Resampling.LANCZOS
+    )
     return np.asarray(fitted, np.uint8)
