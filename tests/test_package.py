@@ -111,3 +111,10 @@ def test_renderer_is_pinned_alike_everywhere():
     found = {name: set(pinned.findall((ROOT / name).read_text())) for name in files}
     assert all(len(versions) == 1 for versions in found.values()), found
     assert len(set.union(*found.values())) == 1, found
+
+
+def test_vocabulary_is_pinned_alike_everywhere():
+    """What an error message tells users to install is what was tested."""
+    source = (ROOT / "marssep_jax/preprocessing/clip_tokens.py").read_text()
+    (named,) = re.findall(r"open_clip_torch==[0-9.]*[0-9]", source)
+    assert named in (ROOT / "Makefile").read_text()
