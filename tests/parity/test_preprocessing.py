@@ -1,13 +1,8 @@
 """Preprocessing against the published code, run on the spot where it is installed.
 
-Needs PyTorch, and torchaudio, torchvision and imagebind-unofficial installed without
-their dependencies. What these would import on the way and does not matter here is
-replaced by stand-ins for the duration of the module.
+Needs what setup.cfg's extra ``parity`` and requirements-no-deps.txt name.
 """
 
-import importlib.machinery
-import importlib.util
-import sys
 import types
 import unicodedata
 from fractions import Fraction
@@ -27,10 +22,6 @@ from marssep_jax.preprocessing.resampling import resample_sinc_host
 FILM_RATE_HZ = 30
 
 torch = pytest.importorskip("torch")
-
-
-def _absent(*names):
-    return [name for name in names if importlib.util.find_spec(name) is None]
 
 
 class _Clip(NamedTuple):
@@ -100,28 +91,9 @@ class _Film:
         return {"video": clip.permute(3, 0, 1, 2).float()}
 
 
-class _Shelf:
-    """Puts modules into sys.modules that need not exist, or not be run."""
-
-    def __init__(self, patch):
-        self._patch = patch
-
-    def stand_in(self, name, **contents):
-        module = types.ModuleType(name)
-        module.__dict__.update(contents)
-        self._patch.setitem(sys.modules, name, module)
-
-    def open_package(self, name):
-        """Make submodules importable without running the package's own start."""
-        spec = importlib.machinery.PathFinder.find_spec(name)
-        folders = list(spec.submodule_search_locations)
-        self.stand_in(name, __path__=folders, __spec__=spec)
-
-
 @pytest.fixture(scope="module")
 def torchaudio():
-    if absent := _absent("torchaudio"):
-        pytest.skip(f"{absent} not installed")
+    pytest.importorskip("torchaudio")
     import torchaudio
     import torchaudio.compliance.kaldi
 
@@ -135,42 +107,26 @@ def torchaudio():
 
 
 @pytest.fixture(scope="module")
-def imagebind(torchaudio):
+def imagebind(torchaudio, shelf):
     """Return ImageBind's data module."""
-    if absent := _absent("torchvision", "imagebind", "ftfy", "open_clip"):
-        pytest.skip(f"{absent} not installed")
+    shelf.need("torchvision", "imagebind", "ftfy", "open_clip")
     vocabulary = str(find_vocabulary())
-    with pytest.MonkeyPatch.context() as patch:
-        shelf = _Shelf(patch)
-        shelf.open_package("torchvision")
-        shelf.stand_in(
-            "torchvision.extension",
-            _has_ops=lambda: False,
-            _assert_has_ops=lambda: None,
-        )
-        shelf.open_package("imagebind")
-        shelf.stand_in("pkg_resources", resource_filename=lambda *_: vocabulary)
-        shelf.stand_in("timm")
-        shelf.stand_in(
-            "timm.layers",
-            DropPath=torch.nn.Identity,
-            trunc_normal_=torch.nn.init.trunc_normal_,
-        )
-        shelf.stand_in("iopath")
-        shelf.stand_in("iopath.common")
-        manager = types.SimpleNamespace(open=open)
-        shelf.stand_in("iopath.common.file_io", g_pathmgr=manager)
-        transforms = types.SimpleNamespace(
-            ShortSideScale=_ShortSideScale, UniformTemporalSubsample=_Subsample
-        )
-        shelf.stand_in("pytorchvideo", transforms=transforms)
-        shelf.stand_in("pytorchvideo.data")
-        sampling = "pytorchvideo.data.clip_sampling"
-        shelf.stand_in(sampling, ConstantClipsPerVideoSampler=_Sampler)
-        shelf.stand_in("pytorchvideo.data.encoded_video", EncodedVideo=_Film)
-        import imagebind.data
+    shelf.open_package("torchvision")
+    nothing = {"_has_ops": lambda: False, "_assert_has_ops": lambda: None}
+    shelf.stand_in("torchvision.extension", **nothing)
+    shelf.open_imagebind()
+    shelf.stand_in("pkg_resources", resource_filename=lambda *_: vocabulary)
+    transforms = types.SimpleNamespace(
+        ShortSideScale=_ShortSideScale, UniformTemporalSubsample=_Subsample
+    )
+    shelf.stand_in("pytorchvideo", transforms=transforms)
+    shelf.stand_in("pytorchvideo.data")
+    sampling = "pytorchvideo.data.clip_sampling"
+    shelf.stand_in(sampling, ConstantClipsPerVideoSampler=_Sampler)
+    shelf.stand_in("pytorchvideo.data.encoded_video", EncodedVideo=_Film)
+    import imagebind.data
 
-        yield imagebind.data
+    return imagebind.data
 
 
 def _noise(*shape, seed=0):
