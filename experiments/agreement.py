@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from experiments import build
-from experiments.compiled import embedder
-from experiments.datasets import OpenedData, open_bank, training_batches
+from experiments.datasets import OpenedData, open_banks, training_batches
 from experiments.settings import Settings
+from experiments.starts import load_start
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.objectives import analyse_scene
 from marssep_jax.rollout import listener_agreement, sample_group
@@ -36,7 +36,8 @@ def measure_agreement(
       ``listening/abs_difference``, and either reward's mean.
     """
     parts = build.make_parts(settings)
-    params = bundle.encoder_params
+    start = load_start(settings, parts)
+    params = start.reward.params
     waveform, grid = (
         build.make_listener(
             dataclasses.replace(settings.rl, reward_on=way), parts, params
@@ -59,9 +60,8 @@ def measure_agreement(
 
     held_out = dataclasses.replace(settings.data, split=settings.data.validation_split)
     settings = dataclasses.replace(settings, data=held_out)
-    embed = embedder(settings.encoder, settings.frontend)
-    bank = open_bank(data, embed, params["encoder"], settings.encoder)
-    batches = training_batches(settings, data.catalogue, bank, 0)
+    banks = open_banks(settings, data, start)
+    batches = training_batches(settings, data.catalogue, banks, 0)
     keys = jax.random.split(jax.random.key(settings.seed), num_batches)
     rows = [jax.device_get(measure(key, next(batches))) for key in keys]
     batches.close()  # type: ignore[attr-defined]  # a generator

@@ -8,7 +8,9 @@ import jax
 
 from data_pipelines.catalogue import Catalogue, crop_samples, load_catalogue
 from data_pipelines.manifest import build_manifest
+from experiments.compiled import embedder
 from experiments.embeddings import (
+    Banks,
     EmbeddingBank,
     EmbedFn,
     attach,
@@ -18,6 +20,7 @@ from experiments.embeddings import (
     save_bank,
 )
 from experiments.settings import DataConfig, Settings
+from experiments.starts import Start, TrainedEncoder, same_encoder
 from marssep_jax.config import EncoderConfig, FrontendConfig, to_dict
 from marssep_jax.types import MixtureBatch, Params
 
@@ -135,8 +138,20 @@ def open_bank(
     return bank
 
 
+def open_banks(settings: Settings, data: OpenedData, start: Start) -> Banks:
+    """Embed a data set by the encoder of the queries and by the reward's."""
+
+    def bank(encoder: TrainedEncoder) -> EmbeddingBank:
+        embed = embedder(encoder.config, settings.frontend)
+        return open_bank(data, embed, encoder.params["encoder"], encoder.config)
+
+    asked = bank(start.query)
+    same = same_encoder(start.query, start.reward)
+    return Banks(asked, asked if same else bank(start.reward))
+
+
 def training_batches(
-    settings: Settings, catalogue: Catalogue, bank: EmbeddingBank, start_step: int
+    settings: Settings, catalogue: Catalogue, banks: Banks, start_step: int
 ) -> Iterator[MixtureBatch]:
     """Draw this host's share of the training batches from a step on."""
     from data_pipelines.pipeline import MixtureSpec, mixture_batches  # TensorFlow
@@ -163,7 +178,7 @@ def training_batches(
     )
     try:
         for raw in stream:
-            yield attach(raw, bank, data.split)
+            yield attach(raw, banks, data.split)
     finally:
         stream.close()
 

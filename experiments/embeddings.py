@@ -99,19 +99,31 @@ def _rows(bank: np.ndarray, index: np.ndarray) -> np.ndarray:
     return found
 
 
-def attach(raw: dict[str, np.ndarray], bank: EmbeddingBank, split: str) -> MixtureBatch:
+class Banks(NamedTuple):
+    """Embeddings by the encoder of the queries, and by the reward's."""
+
+    query: EmbeddingBank
+    anchor: EmbeddingBank
+
+
+def attach(raw: dict[str, np.ndarray], banks: Banks, split: str) -> MixtureBatch:
     """Replace row numbers by embeddings and compose the queries.
 
     Args:
       raw: a batch of ``mixture_batches``.
-      bank: embeddings of its data set.
+      banks: embeddings of its data set.
       split: the split it was drawn from.
     """
-    text = _rows(bank.text, raw["text_id"])
-    audio = _rows(bank.audio[split], raw["audio_id"])
-    image = _rows(bank.image, raw["image_id"])
+    asked, anchor = banks
+    parts = (
+        _rows(asked.text, raw["text_id"]),
+        _rows(asked.audio[split], raw["audio_id"]),
+        _rows(asked.image, raw["image_id"]),
+    )
     weight = raw["query_weight"][..., None]
-    query = weight[:, :, 0] * text + weight[:, :, 1] * audio + weight[:, :, 2] * image
+    query = sum(weight[:, :, number] * part for number, part in enumerate(parts))
+    text = _rows(anchor.text, raw["text_id"])
+    image = _rows(anchor.image, raw["image_id"])
     arrays: Any = (raw["target"], normalised(query), text, image, raw["label"])
     return MixtureBatch(*arrays)  # NumPy: the device takes it with the step
 

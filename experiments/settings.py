@@ -132,12 +132,17 @@ class JudgeTrainingConfig:
 class StartConfig:
     """Trained models to start from: folders of bundles or of finished runs.
 
-    ``encoder`` gives encoder, pooling and judge; where it is empty they come from
-    ``separator``, and where both are, the encoder is random.
+    ``encoder`` gives the reward's encoder and pooling, and the judge; where it is
+    empty they come from ``separator``, and where both are, the encoder is random.
+    Queries are embedded by the encoder that the separator was trained with.
+    ``query_encoder`` names another one; unless its parameters are the same, it is
+    taken only with ``swap_query_encoder``.
     """
 
     encoder: str = ""
     separator: str = ""
+    query_encoder: str = ""
+    swap_query_encoder: bool = False
 
 
 def _default_separator() -> SeparatorConfig:
@@ -170,8 +175,9 @@ class Settings:
         if not self.name:
             object.__setattr__(self, "name", self.stage)
         require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
-        require(
-            self.separator.embed_dim == self.encoder.embed_dim,
+        require(  # a trained separator may have the queries of another encoder
+            bool(self.start.separator)
+            or self.separator.embed_dim == self.encoder.embed_dim,
             "config.separator.embed_dim",
             self.separator.embed_dim,
             f"{self.encoder.embed_dim} as config.encoder has",

@@ -1,7 +1,7 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from experiments import build, compiled
 from experiments.datasets import (
     OpenedData,
     joined_licences,
-    open_bank,
+    open_banks,
     open_data,
     training_batches,
     validation_manifest,
@@ -18,54 +18,14 @@ from experiments.datasets import (
 from experiments.embeddings import EmbeddingBank, evaluation_mixtures
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
+from experiments.starts import Start, load_start
 from marssep_jax import sharding
-from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle, save_bundle
+from marssep_jax.bundle import ModelBundle, save_bundle
 from marssep_jax.checkpoint import open_workdir
 from marssep_jax.config import to_dict
 from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
-from marssep_jax.types import Params
-
-
-class Start(NamedTuple):
-    """What a stage starts from; ``separator`` is None for random weights."""
-
-    encoder_params: Params
-    judge_params: Params | None
-    judge_config: dict[str, Any] | None
-    separator: tuple[Params, Params] | None
-
-
-def load_start(settings: Settings, parts: build.Parts) -> Start:
-    """Load the models that a config starts from.
-
-    Raises:
-      ValueError: no model there, or one of other settings.
-    """
-    base = _load(settings.start.separator, "separator")
-    source = _load(settings.start.encoder, "encoder") or base
-    if base is not None:
-        build.require_same(settings, base, "separator", ("frontend", "separator"))
-    if source is None:
-        print("start.encoder is empty: the encoder is random and stays so", flush=True)
-        key = jax.random.fold_in(jax.random.key(settings.seed), 1)
-        return Start(build.init_encoder(key, parts), None, None, None)
-    build.require_same(settings, source, "encoder", ("frontend", "encoder"))
-    judge = source if source.judge_params is not None else base
-    return Start(
-        source.encoder_params,
-        None if judge is None else judge.judge_params,
-        None if judge is None else judge.config["judge"],
-        None if base is None else (base.separator_params, base.model_state),
-    )
-
-
-def _load(path: str, name: str) -> ModelBundle | None:
-    try:
-        return load_bundle(resolve_bundle(path)) if path else None
-    except ValueError as error:
-        raise ValueError(f"config.start.{name}: {error}") from error
 
 
 def train_stage(
@@ -145,10 +105,8 @@ def _train(
     log: MetricLog,
 ) -> TrainingResult:
     plan = settings.training
-    encoder_params = start.encoder_params
-    embed = compiled.embedder(settings.encoder, settings.frontend)
-    bank = open_bank(data, embed, encoder_params["encoder"], settings.encoder)
-    stage = build.make_stage(settings, parts, encoder_params)
+    banks = open_banks(settings, data, start)
+    stage = build.make_stage(settings, parts, start.reward.params)
     key = jax.random.key(settings.seed)
     params = start.separator or parts.separator.init(key, settings.frontend)
     mesh = sharding.make_data_mesh()
@@ -157,12 +115,12 @@ def _train(
     return run(
         state=state,
         update=sharding.data_parallel(stage.update, mesh),
-        batches=lambda step: training_batches(settings, data.catalogue, bank, step),
+        batches=lambda step: training_batches(settings, data.catalogue, banks, step),
         num_steps=plan.num_steps,
         store=opened.store,
         log=log,
         config=opened.config,
-        evaluate=_make_validation(settings, data, start, bank),
+        evaluate=_make_validation(settings, data, start, banks.query),
         log_every=plan.log_every,
         eval_every=plan.eval_every,
         save_every=plan.save_every,
@@ -209,10 +167,11 @@ def _make_validation(
 def _bundle(
     settings: Settings, data: OpenedData, start: Start, result: TrainingResult
 ) -> ModelBundle:
-    sections = ("frontend", "separator", "encoder")
+    sections = ("frontend", "separator")
     return ModelBundle(
         config={
             **{name: to_dict(getattr(settings, name)) for name in sections},
+            "encoder": to_dict(start.query.config),
             "judge": start.judge_config,
             "class_names": list(data.catalogue.class_names),
             "step": int(result.state.step),
@@ -222,6 +181,6 @@ def _bundle(
         },
         separator_params=jax.device_get(result.state.params),
         model_state=jax.device_get(result.state.model_state),
-        encoder_params=jax.device_get(start.encoder_params),
+        encoder_params=jax.device_get(start.query.params),
         judge_params=jax.device_get(start.judge_params),
     )

@@ -16,6 +16,7 @@ from experiments.datasets import (
     training_batches,
     validation_manifest,
 )
+from experiments.embeddings import Banks
 from experiments.settings import DataConfig, resolve
 from marssep_jax.config import FrontendConfig
 
@@ -126,7 +127,7 @@ def test_validation_mixtures_are_the_same_each_time(catalogue):
 
 def test_batches_go_on_at_any_step(catalogue, bank):
     def draw(start, count):
-        stream = training_batches(settings(), catalogue, bank, start)
+        stream = training_batches(settings(), catalogue, Banks(bank, bank), start)
         found = [next(stream) for _ in range(count)]
         stream.close()
         return found
@@ -138,7 +139,7 @@ def test_batches_go_on_at_any_step(catalogue, bank):
 
 
 def test_batches_have_absent_targets_and_their_embeddings(catalogue, bank):
-    stream = training_batches(settings(), catalogue, bank, 0)
+    stream = training_batches(settings(), catalogue, Banks(bank, bank), 0)
     batch = next(stream)
     stream.close()
     assert batch.target.shape == (3, 3, 1_024)
@@ -160,7 +161,7 @@ def test_other_seeds_draw_other_mixtures(catalogue, bank):
                 "training": {"batch_size": 3},
             }
         )
-        stream = training_batches(plan, catalogue, bank, 0)
+        stream = training_batches(plan, catalogue, Banks(bank, bank), 0)
         found.append(next(stream).target)
         stream.close()
     assert not np.array_equal(*found)

@@ -8,6 +8,8 @@ from data_pipelines.catalogue import load_catalogue, save_catalogue
 from data_pipelines.manifest import build_manifest
 from experiments import datasets, embeddings
 from experiments.embeddings import (
+    Banks,
+    EmbeddingBank,
     attach,
     cache_path,
     evaluation_mixtures,
@@ -81,7 +83,7 @@ def batch(text_id, audio_id, image_id, weight):
 
 
 def test_weights_compose_the_query(bank):
-    made = attach(batch(3, 5, 2, [0.5, 0.3, 0.2]), bank, "train")
+    made = attach(batch(3, 5, 2, [0.5, 0.3, 0.2]), Banks(bank, bank), "train")
     parts = bank.text[3], bank.audio["train"][5], bank.image[2]
     expected = normalised(0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2])
     np.testing.assert_allclose(made.query[0, 0], expected, atol=1e-6)
@@ -92,27 +94,36 @@ def test_weights_compose_the_query(bank):
 
 @pytest.mark.parametrize("number", range(3))
 def test_one_modality_alone(bank, number):
-    made = attach(batch(3, 5, 2, np.eye(3)[number]), bank, "train")
+    made = attach(batch(3, 5, 2, np.eye(3)[number]), Banks(bank, bank), "train")
     parts = bank.text[3], bank.audio["train"][5], bank.image[2]
     np.testing.assert_allclose(made.query[0, 0], parts[number], atol=1e-6)
 
 
 def test_clips_are_those_of_the_split(bank):
-    made = attach(batch(0, 1, 0, [0, 1, 0]), bank, "seen")
+    made = attach(batch(0, 1, 0, [0, 1, 0]), Banks(bank, bank), "seen")
     np.testing.assert_allclose(made.query[0, 0], bank.audio["seen"][1], atol=1e-6)
 
 
 def test_a_missing_picture_drops_out(bank):
-    made = attach(batch(3, 5, -1, [0.5, 0.3, 0.2]), bank, "train")
+    made = attach(batch(3, 5, -1, [0.5, 0.3, 0.2]), Banks(bank, bank), "train")
     np.testing.assert_array_equal(made.image[0, 0], np.zeros(4))
     expected = normalised(0.5 * bank.text[3] + 0.3 * bank.audio["train"][5])
     np.testing.assert_allclose(made.query[0, 0], expected, atol=1e-6)
 
 
 def test_nothing_known_is_no_query(bank):
-    made = attach(batch(-1, -1, -1, [0.5, 0.3, 0.2]), bank, "train")
+    made = attach(batch(-1, -1, -1, [0.5, 0.3, 0.2]), Banks(bank, bank), "train")
     np.testing.assert_array_equal(made.query[0, 0], np.zeros(4))
     assert made.query.dtype == np.float32
+
+
+def test_queries_and_anchors_may_be_of_different_encoders(bank):
+    other = EmbeddingBank(bank.text[:, ::-1], {}, -bank.image)
+    made = attach(batch(3, 5, 2, [0.5, 0.3, 0.2]), Banks(bank, other), "train")
+    same = attach(batch(3, 5, 2, [0.5, 0.3, 0.2]), Banks(bank, bank), "train")
+    np.testing.assert_array_equal(made.query, same.query)
+    np.testing.assert_array_equal(made.text[0, 0], bank.text[3, ::-1])
+    np.testing.assert_array_equal(made.image[0, 0], -bank.image[2])
 
 
 @pytest.fixture

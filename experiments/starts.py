@@ -1,0 +1,114 @@
+"""The trained models that a stage starts from.
+
+Two encoders may be at work: one embeds queries, the other listens for the reward.
+A separator only understands the queries that it was trained with. Given those of an
+encoder that was aligned further, its masks collapse towards the identity (the
+paper's finding), so that swap has to be asked for by name.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import build
+from experiments.settings import Settings
+from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
+from marssep_jax.config import EncoderConfig, from_dict
+from marssep_jax.types import Params
+
+
+class TrainedEncoder(NamedTuple):
+    """An encoder's settings, and its parameters with those of the pooling."""
+
+    config: EncoderConfig
+    params: Params
+
+
+class Start(NamedTuple):
+    """What a stage starts from; ``separator`` is None for random weights.
+
+    ``query`` embeds queries, ``reward`` listens to estimates; mostly they are one.
+    """
+
+    query: TrainedEncoder
+    reward: TrainedEncoder
+    judge_params: Params | None
+    judge_config: dict[str, Any] | None
+    separator: tuple[Params, Params] | None
+
+
+def load_start(settings: Settings, parts: build.Parts) -> Start:
+    """Load the models that a config starts from.
+
+    Raises:
+      ValueError: no model there, one of other settings, or another encoder for the
+        queries of a trained separator.
+    """
+    base = _load(settings.start.separator, "separator")
+    source = _load(settings.start.encoder, "encoder") or base
+    if base is not None:
+        build.require_same(settings, base, "separator", ("frontend", "separator"))
+    if source is None:
+        print("start.encoder is empty: the encoder is random and stays so", flush=True)
+        key = jax.random.fold_in(jax.random.key(settings.seed), 1)
+        found = TrainedEncoder(settings.encoder, build.init_encoder(key, parts))
+        return Start(found, found, None, None, None)
+    build.require_same(settings, source, "encoder", ("frontend", "encoder"))
+    judge = source if source.judge_params is not None else base
+    return Start(
+        _query_encoder(settings, base, source),
+        _encoder(source),
+        None if judge is None else judge.judge_params,
+        None if judge is None else judge.config["judge"],
+        None if base is None else (base.separator_params, base.model_state),
+    )
+
+
+def _query_encoder(
+    settings: Settings, base: ModelBundle | None, source: ModelBundle
+) -> TrainedEncoder:
+    """Return the separator's own encoder, or the one that is asked for."""
+    start = settings.start
+    own = _encoder(base or source)
+    other = _load(start.query_encoder, "query_encoder")
+    if other is None:
+        return own
+    wanted = _encoder(other)
+    if wanted.config.embed_dim != settings.separator.embed_dim:
+        raise ValueError(
+            f"config.start.query_encoder is {start.query_encoder!r}, expected an "
+            f"encoder of {settings.separator.embed_dim} dimensions as config.separator "
+            "has"
+        )
+    fits = base is None or same_encoder(wanted, own)
+    if not (fits or start.swap_query_encoder):
+        raise ValueError(
+            f"config.start.query_encoder is {start.query_encoder!r}, expected the "
+            "encoder that config.start.separator was trained with "
+            "(config.start.swap_query_encoder=True takes this one all the same)"
+        )
+    return wanted
+
+
+def _encoder(bundle: ModelBundle) -> TrainedEncoder:
+    config = from_dict(EncoderConfig, bundle.config["encoder"])
+    return TrainedEncoder(config, bundle.encoder_params)
+
+
+def same_encoder(first: TrainedEncoder, second: TrainedEncoder) -> bool:
+    """Say whether two encoders embed alike; poolings are not compared."""
+    if first.config != second.config:
+        return False
+    a, b = (
+        dict(jax.tree_util.tree_leaves_with_path(encoder.params["encoder"]))
+        for encoder in (first, second)
+    )
+    return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def _load(path: str, name: str) -> ModelBundle | None:
+    try:
+        return load_bundle(resolve_bundle(path)) if path else None
+    except ValueError as error:
+        raise ValueError(f"config.start.{name}: {error}") from error
