@@ -1,0 +1,226 @@
+"""CLAP's picture, windows and sizes, each against a formula written out."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from marssep_jax.encoders.clap import (
+    HTSAT_BASE,
+    HTSAT_TINY,
+    HTSAT_TINY_FUSED,
+    ClapAudioConfig,
+    ClapConfig,
+    ClapTextConfig,
+    make_clip_embedding,
+)
+from marssep_jax.encoders.clap.clips import repeat_pad
+from marssep_jax.encoders.clap.model import Clap
+from marssep_jax.encoders.clap.picture import bicubic_matrix, fold_time, resize_time
+from marssep_jax.encoders.clap.swin import (
+    apart,
+    from_windows,
+    relative_index,
+    to_windows,
+)
+
+
+@pytest.mark.parametrize(("num_in", "num_out"), [(1001, 1024), (1, 8), (2, 5), (5, 3)])
+def test_bicubic_resize(num_in, num_out):
+    matrix = bicubic_matrix(num_in, num_out)
+    assert matrix.shape == (num_out, num_in)
+    # A constant stays, and aligned corners keep the ends.
+    np.testing.assert_allclose(matrix.sum(1), 1.0, atol=2e-6)
+    np.testing.assert_array_equal(matrix[0], np.eye(num_in)[0])
+    # The last coordinate may round to just before its sample.
+    np.testing.assert_allclose(matrix[-1], np.eye(num_in)[-1], atol=1e-3)
+    assert np.count_nonzero(matrix, axis=1).max() <= 4
+
+
+def test_bicubic_weights_halfway():
+    # At 0.5: near taps (a + 2)/8 - (a + 3)/4 + 1 = 0.59375 for a = -0.75, far ones
+    # a (27/8 - 45/4 + 12 - 4) = -0.09375.
+    weight = bicubic_matrix(6, 11)[5]
+    np.testing.assert_allclose(
+        weight, [0, -0.09375, 0.59375, 0.59375, -0.09375, 0], atol=1e-6
+    )
+
+
+def test_time_becomes_frequency():
+    frames = np.random.default_rng(0).standard_normal((2, 1024, 64)).astype(np.float32)
+    picture = fold_time(jnp.asarray(frames), 256)
+    assert picture.shape == (2, 256, 256)
+    for piece, frame, row in ((0, 0, 0), (3, 255, 63), (1, 7, 30), (2, 200, 5)):
+        np.testing.assert_array_equal(
+            picture[:, 64 * piece + row, frame], frames[:, 256 * piece + frame, row]
+        )
+    same = resize_time(jnp.asarray(frames), 1024)
+    np.testing.assert_array_equal(same, frames)
+
+
+def test_windows_are_cut_and_laid_out_again():
+    grid = jnp.arange(2 * 6 * 9 * 2.0).reshape(2, 6, 9, 2)
+    windows = to_windows(grid, 3)
+    assert windows.shape == (2, 6, 9, 2)
+    # Window 4 is the second row's second; its token 5 stands at (1, 2) in it.
+    np.testing.assert_array_equal(windows[:, 4, 5], grid[:, 4, 5])
+    np.testing.assert_array_equal(from_windows(windows, (6, 9)), grid)
+
+
+def test_bias_by_relative_position():
+    index = relative_index(8)
+    for query in (0, 13, 63):
+        for key in (0, 7, 42):
+            dh, dw = query // 8 - key // 8, query % 8 - key % 8
+            assert index[query, key] == (dh + 7) * 15 + dw + 7
+    assert set(index.flat) == set(range(225))
+
+
+def test_only_true_neighbours_attend():
+    height, width, size, shift = 8, 12, 4, 2
+    mask = apart((height, width), size, shift)
+    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"))
+    origin = np.roll(place, (-shift, -shift), (1, 2))
+    # Neighbours lie as far from each other as they did before the roll.
+    drift = to_windows(jnp.moveaxis(jnp.asarray(origin - place, float), 0, -1), size)
+    moved = np.any(drift[:, :, None] != drift[:, None, :], axis=-1)
+    np.testing.assert_array_equal(mask, moved)
+    assert mask.any()
+    assert not mask[0].any()
+
+
+def fake_clap():
+    """Return a CLAP that hears a window's mean and its first sample."""
+    names = ("init", "text", "audio_tower", "text_tower", "audio_head", "text_head")
+
+    def audio(params, features):
+        return features / jnp.linalg.norm(features, axis=-1, keepdims=True)
+
+    return Clap(audio=audio, embed_dim=2, **dict.fromkeys(names))
+
+
+def fake_mel(waveform):
+    assert waveform.shape[-1] == 10
+    return jnp.stack([jnp.mean(waveform, -1), waveform[..., 0]], axis=-1)
+
+
+def unit(mean, first):
+    return np.array([mean, first]) / np.hypot(mean, first)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "expected"),
+    [
+        # 1 2 3 | 1 2 3 | 1 2 3 | 0
+        (3, unit(1.8, 1)),
+        (10, unit(5.5, 1)),
+        # 1..10, 11..20, then 21..25 twice, half the weight.
+        (25, unit(5.5, 1) + unit(15.5, 11) + 0.5 * unit(23, 21)),
+    ],
+)
+def test_a_clip_is_the_mean_of_its_windows(num_samples, expected):
+    embed = make_clip_embedding(fake_clap(), fake_mel, window_samples=10)
+    ramp = jnp.arange(1.0, num_samples + 1)
+    waveform = jnp.stack([ramp, -ramp])[:, None]
+    expected = expected / np.linalg.norm(expected)
+    found = embed({}, waveform)
+    assert found.shape == (2, 1, 2)
+    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(found[1, 0], -expected, atol=1e-6)
+
+
+def test_a_clip_has_samples():
+    embed = make_clip_embedding(fake_clap(), fake_mel, window_samples=10)
+    with pytest.raises(ValueError, match=r"waveform is \(2, 0\), expected .* t >= 1"):
+        embed({}, jnp.zeros((2, 0)))
+
+
+def test_a_short_clip_repeats_whole():
+    np.testing.assert_array_equal(
+        repeat_pad(jnp.array([[1.0, 2.0], [3.0, 4.0]]), 5),
+        [[1, 2, 1, 2, 0], [3, 4, 3, 4, 0]],
+    )
+
+
+def published(config):
+    """Return the file that a published model of these sizes has."""
+    audio, text = config.audio, config.text
+    return {
+        "model_type": "clap",
+        "projection_dim": config.embed_dim,
+        "logit_scale_init_value": 14.285714285714285,
+        "audio_config": {
+            "patch_embeds_hidden_size": audio.width,
+            "hidden_size": audio.hidden_width,
+            "depths": audio.depths,
+            "num_attention_heads": audio.num_heads,
+            "enable_fusion": audio.fused,
+            "patch_stride": [4, 4],
+            "mlp_ratio": 4.0,
+            "hidden_act": "gelu",
+            "layer_norm_eps": 1e-5,
+        },
+        "text_config": {
+            "vocab_size": text.vocab_size,
+            "num_hidden_layers": text.num_layers,
+            "layer_norm_eps": text.eps,
+            "hidden_dropout_prob": 0.1,
+        },
+    }
+
+
+@pytest.mark.parametrize("config", [HTSAT_TINY, HTSAT_TINY_FUSED, HTSAT_BASE])
+@pytest.mark.parametrize("eps", [1e-12, 1e-5])
+def test_published_config(config, eps):
+    config = dataclasses.replace(config, text=ClapTextConfig(eps=eps))
+    text = json.dumps(published(config))
+    assert ClapConfig.from_published(json.loads(text)) == config
+    # Frozen and hashable, as an argument of a jitted function has to be.
+    assert hash(config) == hash(ClapConfig.from_published(json.loads(text)))
+
+
+def test_an_empty_file_means_the_published_defaults():
+    assert ClapConfig.from_published({}) == HTSAT_TINY
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (None, {"model_type": "clip"}, "model_type is 'clip', expected 'clap'"),
+        ("audio_config", {"hidden_act": "silu"}, "audio_config.hidden_act is 'silu'"),
+        ("audio_config", {"qkv_bias": False}, "qkv_bias is False, expected True"),
+        ("audio_config", {"hidden_size": 512}, "hidden_size is 512, expected 768"),
+        ("audio_config", {"patch_stride": [2, 2]}, r"patch_stride is \[2, 2\]"),
+        ("audio_config", {"depths": None}, "audio_config.depths is None, .* tuple"),
+        ("audio_config", {"mlp_ratio": 3.5}, "mlp_ratio is 3.5, expected int"),
+        ("text_config", {"type_vocab_size": 2}, "type_vocab_size is 2, expected 1"),
+        ("text_config", {"vocab_size": "many"}, "vocab_size is 'many', expected int"),
+    ],
+)
+def test_published_variants_that_are_not_implemented(section, values, message):
+    file = published(HTSAT_TINY)
+    (file if section is None else file[section]).update(values)
+    with pytest.raises(ValueError, match=message) as caught:
+        ClapConfig.from_published(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ClapAudioConfig, {"depths": (2, 2)}, "num_heads is .* stages"),
+        (ClapAudioConfig, {"width": 0}, "width is 0, expected > 0"),
+        (ClapAudioConfig, {"depths": (2, 0, 6, 2)}, "depths is .* expected > 0"),
+        (ClapAudioConfig, {"width": 90}, r"num_heads\[0\] is 4, .* divisor .* 90"),
+        (ClapAudioConfig, {"num_mel_bins": 60}, "num_mel_bins is 60, expected a div"),
+        (ClapAudioConfig, {"picture_size": 128}, "picture_size is 128, .* 256"),
+        (ClapTextConfig, {"num_heads": 7}, "num_heads is 7, expected a divisor"),
+        (ClapTextConfig, {"pad_id": 600}, "pad_id is 600, expected a row"),
+        (ClapTextConfig, {"eps": 0.0}, "eps is 0.0, expected > 0"),
+    ],
+)
+def test_sizes_that_do_not_fit(kind, values, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**values)
