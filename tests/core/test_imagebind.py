@@ -1,7 +1,6 @@
 """ImageBind against the published model: its shapes, its keys and its numbers."""
 
 import re
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,12 @@ import numpy as np
 import pytest
 
 from marssep_jax.conversion.imagebind import IMAGEBIND_RULES
-from marssep_jax.conversion.rules import TRANSFORMS
 from marssep_jax.encoders.imagebind import (
     ImageBindConfig,
     make_imagebind,
     mean_of_clips,
 )
+from tests.support.published import convert, rule_weight
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -76,35 +75,17 @@ def published_shapes(config):
 
 def weight_by_name(key, shape):
     """Return the weight that the golden numbers were computed with."""
-    if not shape:
-        return np.float32(np.log(20.0) if "audio" in key else np.log(1 / 0.07))
-    generator = np.random.default_rng(zlib.crc32(key.encode()))
-    drawn = generator.standard_normal(shape).astype(np.float32)
-    if len(shape) > 1:
-        return np.float32(0.05) * drawn
-    return np.float32(0.1) * drawn + np.float32(key.endswith("weight"))
-
-
-def convert(published):
-    """Apply the rules one key at a time; every key must have exactly one."""
-    tree = {}
-    for key, value in published.items():
-        (rule,) = [r for r in IMAGEBIND_RULES if re.fullmatch(r.pattern, key)]
-        if not rule.target:
-            continue
-        *names, last = re.fullmatch(rule.pattern, key).expand(rule.target).split("/")
-        place = tree
-        for name in names:
-            place = place.setdefault(name, {})
-        assert last not in place
-        place[last] = TRANSFORMS[rule.transform](value)
-    return tree
+    audio_scale = not shape and "audio" in key
+    return np.float32(np.log(20.0)) if audio_scale else rule_weight(key, shape)
 
 
 @pytest.fixture(scope="module")
 def params():
     shapes = published_shapes(TINY)
-    return convert({key: weight_by_name(key, shape) for key, shape in shapes.items()})
+    return convert(
+        IMAGEBIND_RULES,
+        {key: weight_by_name(key, shape) for key, shape in shapes.items()},
+    )
 
 
 def drawn(seed, *shape):
@@ -200,7 +181,7 @@ def test_every_published_key_has_its_place(config):
     # A view of one number has any shape and takes no memory.
     zeros = {k: np.broadcast_to(np.float32(0), s) for k, s in published.items()}
     mine = jax.eval_shape(make_imagebind(config).init, jax.random.key(0))
-    theirs = jax.tree.map(lambda leaf: leaf.shape, convert(zeros))
+    theirs = jax.tree.map(lambda leaf: leaf.shape, convert(IMAGEBIND_RULES, zeros))
     assert theirs == jax.tree.map(lambda leaf: leaf.shape, mine)
     if config != TINY:  # two buffers of ours are no parameters
         kinds = [key.split(".")[1] for key in published]

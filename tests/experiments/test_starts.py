@@ -90,7 +90,5 @@ def test_queries_must_fit_the_separator(models, tmp_path):
 
 
 def test_no_query_encoder_there(models, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"start\.query_encoder: checkpoint is"
-    ):
+    with pytest.raises(ValueError, match=r"start\.query_encoder: checkpoint is"):
         start_from(separator=models[0], query_encoder=tmp_path / "nowhere")

@@ -1,19 +1,18 @@
 """ImageBind's towers against the published code, on random weights."""
 
 import os
-import re
 
 import jax
 import numpy as np
 import pytest
 
 from marssep_jax.conversion.imagebind import IMAGEBIND_RULES
-from marssep_jax.conversion.rules import TRANSFORMS
 from marssep_jax.encoders.imagebind import (
     ImageBindConfig,
     make_imagebind,
     mean_of_clips,
 )
+from tests.support.published import convert
 
 torch = pytest.importorskip("torch")
 
@@ -56,22 +55,14 @@ def build_reference(config, seed=0):
     return model.eval()
 
 
-def convert(reference, modality, theirs):
+def params_of(reference, theirs):
     """Rename the tensors of one modality; they stay where they are in memory."""
-    tree = {}
-    for key, tensor in reference.state_dict().items():
-        if key.split(".")[1] != theirs:
-            continue
-        (rule,) = [r for r in IMAGEBIND_RULES if re.fullmatch(r.pattern, key)]
-        if not rule.target:
-            continue
-        *names, last = re.fullmatch(rule.pattern, key).expand(rule.target).split("/")
-        place = tree
-        for name in names:
-            place = place.setdefault(name, {})
-        place[last] = TRANSFORMS[rule.transform](tensor.numpy())
-    assert {modality, f"{modality}_head"} <= set(tree)
-    return tree
+    state = {
+        key: tensor.numpy()
+        for key, tensor in reference.state_dict().items()
+        if key.split(".")[1] == theirs
+    }
+    return convert(IMAGEBIND_RULES, state)
 
 
 def drawn(*shape):
@@ -111,7 +102,7 @@ def run(reference, theirs, value):
 def test_sound(pair):
     config, reference = pair
     mel = drawn(2, 3, 1, 128, 204)
-    params = convert(reference, "audio", "audio")
+    params = params_of(reference, "audio")
     model = make_imagebind(config)
     unit = jax.jit(model.audio)(params, mel[:, :, 0])
     ours = 20.0 * np.asarray(mean_of_clips(unit))
@@ -121,7 +112,7 @@ def test_sound(pair):
 def test_pictures(pair):
     config, reference = pair
     pixels = drawn(2, 3, 224, 224)
-    params = convert(reference, "image", "vision")
+    params = params_of(reference, "vision")
     model = make_imagebind(config)
     ours = jax.jit(model.image)(params, np.moveaxis(pixels, 1, -1))
     say("pictures", config, np.asarray(ours), run(reference, "vision", pixels))
@@ -130,7 +121,7 @@ def test_pictures(pair):
 def test_films(pair):
     config, reference = pair
     frames = drawn(1, 2, 3, 2, 224, 224)
-    params = convert(reference, "image", "vision")
+    params = params_of(reference, "vision")
     model = make_imagebind(config)
     unit = jax.jit(model.video)(params, np.moveaxis(frames, 2, -1))
     ours = np.asarray(mean_of_clips(unit))
@@ -140,7 +131,7 @@ def test_films(pair):
 def test_words(pair):
     config, reference = pair
     ids = token_ids()
-    params = convert(reference, "text", "text")
+    params = params_of(reference, "text")
     model = make_imagebind(config)
     unit = jax.jit(model.text)(params, ids.astype(np.int32))
     ours = float(model.scales(params)["text"]) * np.asarray(unit)
