@@ -7,7 +7,7 @@ colour statistics. The still's pipeline is bit for bit torchvision's.
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from marssep_jax.preprocessing.clips import clip_spans
 from marssep_jax.preprocessing.pictures import pillow, require_pixels
@@ -39,10 +39,10 @@ def _resized_sides(height: int, width: int, name: str) -> tuple[int, int]:
     return (SIZE, longer) if height <= width else (longer, SIZE)
 
 
-def clip_picture(
+def crop_picture(
     pixels: np.ndarray, name: str = "pixels"
-) -> Float[np.ndarray, "224 224 3"]:
-    """Resize a picture, keep its middle and normalise it.
+) -> UInt8[np.ndarray, "224 224 3"]:
+    """Resize a picture and keep its middle.
 
     Pillow's bicubic filter brings the shorter side to 224; the square begins at half
     of what is left over, rounded to even at a tie.
@@ -59,7 +59,14 @@ def clip_picture(
     image, _ = pillow()
     resized = image.fromarray(pixels).resize((width, height), image.Resampling.BICUBIC)
     top, left = round((height - SIZE) / 2), round((width - SIZE) / 2)
-    square = np.asarray(resized)[top : top + SIZE, left : left + SIZE]
+    return np.asarray(resized)[top : top + SIZE, left : left + SIZE]
+
+
+def clip_picture(
+    pixels: np.ndarray, name: str = "pixels"
+) -> Float[np.ndarray, "224 224 3"]:
+    """Return `crop_picture`, normalised; it raises what that does."""
+    square = crop_picture(pixels, name)
     return _normalise(square.astype(np.float32) / np.float32(255))
 
 
