@@ -4,7 +4,21 @@ The tree's first level names the parts that an alignment stage may train, as the
 small encoder's does: ``audio``, ``audio_head``, ``text``, ``text_head``,
 ``image``, ``image_head`` and ``log_temperature``. ImageBind's vectors have a
 length that differs by modality, its words by a learnt factor; here all vectors
-are unit vectors, and `ImageBind.scales` returns the factors.
+are unit vectors, and `ImageBind.scales` returns the factors. What the published
+model returns for the clips of one recording, or for a text, is::
+
+    model.scales(params)["audio"] * mean_of_clips(model.audio(params, mel))
+    model.scales(params)["text"] * model.text(params, ids)
+
+Inputs are channels last; the published model's differ by their axes only:
+
+========= =========================== ==============================
+input     here                        published
+========= =========================== ==============================
+``audio`` ``[*b, mel, frame]``        ``[b, s, 1, mel, frame]``
+``image`` ``[*b, row, column, 3]``    ``[b, 3, row, column]``
+``video`` ``[*b, 2, row, column, 3]`` ``[b, s, 3, 2, row, column]``
+========= =========================== ==============================
 """
 
 import math
@@ -43,8 +57,10 @@ class ImageBind(NamedTuple):
     """Pure functions; ``d`` is the embedding dimension, vectors have unit length.
 
     Inputs: ``audio`` normalised log-mel pictures [*b, h, w] of one clip each,
-    ``text`` token ids [*b, l], ``image`` normalised pixels [*b, s, s, 3], ``video``
-    two frames [*b, 2, s, s, 3], of which ``image`` is the case of equal ones.
+    ``text`` token ids [*b, l], l at most the table of positions, ``image``
+    normalised pixels [*b, s, s, 3], ``video`` two frames [*b, 2, s, s, 3], of which
+    ``image`` is the case of equal ones. Clips are one of the free axes ``*b``:
+    `mean_of_clips` averages them. A wrong shape or kind of number is a ValueError.
 
     ``features[modality]`` stops before the head, at what a frozen trunk gives:
     [*b, f], f the trunk's width; ``heads[modality]`` goes on from there.
@@ -64,8 +80,27 @@ class ImageBind(NamedTuple):
 
 
 def mean_of_clips(embedding: Float[Array, "*b s d"]) -> Float[Array, "*b d"]:
-    """Average the clips of one recording, as ImageBind does: not a unit vector."""
+    """Average the clips of one recording, as ImageBind does: not a unit vector.
+
+    For cosines apply `normalise` of `marssep_jax.encoders.trimodal`.
+    """
     return embedding.mean(axis=-2)
+
+
+def _check(value: Array, name: str, shape: tuple[int, ...]) -> None:
+    """Compare an input with the shape of one item; texts may be shorter."""
+    found = value.shape[-len(shape) :]
+    if name == "ids":
+        expected = f"integers [..., l], 1 <= l <= {shape[0]}"
+        fits = len(found) == 1 and 1 <= found[0] <= shape[0]
+        fits = fits and jnp.issubdtype(value.dtype, jnp.integer)
+    else:
+        expected = f"floats [..., {', '.join(map(str, shape))}]"
+        fits = found == shape and jnp.issubdtype(value.dtype, jnp.floating)
+    if not fits:
+        raise ValueError(
+            f"{name} is {value.dtype} {list(value.shape)}, expected {expected}"
+        )
 
 
 def _scales(params: Params) -> dict[str, Array]:
@@ -100,12 +135,9 @@ def make_imagebind(config: ImageBindConfig = ImageBindConfig()) -> ImageBind:  #
         rank = len(shape)
 
         def features(params: Params, value: Array) -> Array:
-            if value.shape[-rank:] != shape:
-                raise ValueError(
-                    f"{name} has shape {value.shape}, expected [..., "
-                    f"{', '.join(map(str, shape))}]"
-                )
-            lead, flat = value.shape[:-rank], value.reshape(-1, *shape)
+            _check(value, name, shape)
+            lead, item = value.shape[:-rank], value.shape[-rank:]
+            flat = value.reshape(math.prod(lead), *item)
             if kind == "image":
                 flat = flat[:, None]
             if kind != "text":

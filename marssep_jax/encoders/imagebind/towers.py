@@ -17,6 +17,8 @@ PATCH_EPS = 1e-5
 MLP_RATIO = 4
 # Of a still, which stands for two equal ones.
 FRAMES = 2
+# Convolutions and heads start as PyTorch makes them, U(-1, 1) / sqrt(fan-in).
+FAN_IN_UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Blocks(nn.Module):
@@ -81,7 +83,7 @@ class AudioTrunk(nn.Module):
             (stride, stride),
             "VALID",
             use_bias=False,
-            kernel_init=nn.initializers.xavier_uniform(),
+            kernel_init=FAN_IN_UNIFORM,
             name="patches",
         )(mel[..., None])
         patches = patches.reshape(patches.shape[0], -1, width)
@@ -107,11 +109,7 @@ class ImageTrunk(nn.Module):
         """
         config = self.config
         size, side, width = config.image_patch, config.image_grid, config.image_width
-        kernel = self.param(
-            "kernel",
-            nn.initializers.xavier_uniform(in_axis=(0, 1, 2, 3), out_axis=-1),
-            (FRAMES, size, size, 3, width),
-        )
+        kernel = self.param("kernel", FAN_IN_UNIFORM, (FRAMES, size, size, 3, width))
         if frames.shape[1] == 1:
             kernel = kernel.sum(axis=0, keepdims=True)
         b, t = frames.shape[:2]
@@ -130,14 +128,23 @@ class TextTrunk(nn.Module):
 
     @nn.compact
     def __call__(self, ids: Int[Array, "b l"]) -> Float[Array, "b d"]:
-        """Return the token at the end of the text, which has the largest id."""
+        """Return the token at the end of the text, which has the largest id.
+
+        Texts may be cut anywhere after their end: nothing looks ahead. An id that is
+        not in the table makes its text NaN, rather than some other word.
+        """
         config = self.config
-        length, width = config.text_length, config.text_width
+        length, width = ids.shape[1], config.text_width
         table = self.param(
             "table", nn.initializers.normal(0.02), (config.vocabulary, width)
         )
-        position = self.param("position", nn.initializers.normal(0.01), (length, width))
-        tokens = table[ids] + position[None]
+        position = self.param(
+            "position", nn.initializers.normal(0.01), (config.text_length, width)
+        )
+        words = table.at[ids].get(
+            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+        )
+        tokens = words + position[None, :length]
         later = jnp.arange(length)[None] > jnp.arange(length)[:, None]
         bias = jnp.where(later, -jnp.inf, 0.0).astype(tokens.dtype)
         blocks = Blocks(width, config.text_blocks, config.text_heads, name="blocks")
@@ -155,6 +162,7 @@ class Head(nn.Module):
     def __call__(self, feature: Float[Array, "b d"]) -> Float[Array, "b e"]:
         """Project; nothing is normalised yet."""
         value = nn.LayerNorm(EPS, name="norm")(feature)
-        init = nn.initializers.xavier_uniform()
-        head = nn.Dense(self.embed_dim, use_bias=False, kernel_init=init, name="linear")
+        head = nn.Dense(
+            self.embed_dim, use_bias=False, kernel_init=FAN_IN_UNIFORM, name="linear"
+        )
         return head(value)
