@@ -6,7 +6,7 @@ To run these tests, in an environment of their own:
   pip install --no-deps -r tests/parity/requirements-no-deps.txt
   pytest tests/parity
 
-MARSSEP_PARITY_FULL=1 adds the published sizes: 12 GB of memory, some minutes.
+MARSSEP_PARITY_FULL=1 adds the published sizes: 6 GB of memory, two minutes.
 Without the packages every test here is skipped.
 """
 
