@@ -1,6 +1,7 @@
 """CLAP against both published implementations, live, on random weights."""
 
 import dataclasses
+import os
 import re
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from marssep_jax.conversion.clap import HUGGING_FACE, LAION
 from marssep_jax.encoders.clap import (
+    HTSAT_BASE,
     HTSAT_TINY,
     HTSAT_TINY_FUSED,
     ClapAudioConfig,
@@ -23,6 +25,9 @@ from tests.support.published import convert
 
 torch = pytest.importorskip("torch")
 
+IN_FULL = pytest.mark.skipif(
+    os.environ.get("MARSSEP_PARITY_FULL") != "1", reason="MARSSEP_PARITY_FULL is not 1"
+)
 # roberta-base's own eps.
 OTHER_TEXT = ClapTextConfig(
     vocab_size=97,
@@ -81,7 +86,13 @@ def sentences(config, seed):
 
 @pytest.mark.parametrize(
     ("config", "num_frames", "seed"),
-    [*CASES, pytest.param(other_bottleneck(), 1_000, 4, id="other-bottleneck")],
+    [
+        *CASES,
+        pytest.param(other_bottleneck(), 1_000, 4, id="other-bottleneck"),
+        pytest.param(HTSAT_TINY, 1_001, 5, id="tiny", marks=IN_FULL),
+        pytest.param(HTSAT_TINY_FUSED, 1_001, 6, id="tiny-fused", marks=IN_FULL),
+        pytest.param(HTSAT_BASE, 1_001, 7, id="base", marks=IN_FULL),
+    ],
 )
 def test_transformers(config, num_frames, seed):
     model = hugging_face(config, seed)

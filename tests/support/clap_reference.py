@@ -25,8 +25,11 @@ def shake(module, seed):
         # LAION keeps the mask of shifted windows among its weights.
         known = key.endswith("attn_mask")
         if value.is_floating_point() and value.ndim and not known:
-            scale = 0.1 if value.ndim == 1 else 0.02
-            value.add_(scale * torch.rand(value.shape, generator=draw))
+            # Positive for a variance's sake; around zero where sums over a width
+            # would only grow, and with them the rounding of both sides.
+            one = value.ndim == 1
+            noise = (torch.rand if one else torch.randn)(value.shape, generator=draw)
+            value.add_(noise, alpha=0.1 if one else 0.02)
     return module.eval()
 
 
