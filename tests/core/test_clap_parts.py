@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from marssep_jax.encoders.clap import (
     ClapAudioConfig,
     ClapConfig,
     ClapTextConfig,
+    make_clap,
     make_clip_embedding,
 )
-from marssep_jax.encoders.clap.clips import repeat_pad
 from marssep_jax.encoders.clap.model import Clap
 from marssep_jax.encoders.clap.picture import bicubic_matrix, fold_time, resize_time
 from marssep_jax.encoders.clap.swin import (
@@ -25,6 +26,8 @@ from marssep_jax.encoders.clap.swin import (
     relative_index,
     to_windows,
 )
+from marssep_jax.preprocessing.clap_mel import clap_log_mel
+from tests.support.clap_sizes import golden
 
 
 @pytest.mark.parametrize(("num_in", "num_out"), [(1001, 1024), (1, 8), (2, 5), (5, 3)])
@@ -91,8 +94,11 @@ def test_only_true_neighbours_attend():
     assert not mask[0].any()
 
 
+WINDOW = 480_000
+
+
 def fake_clap():
-    """Return a CLAP that hears a window's mean and its first sample."""
+    """Return a CLAP that hears a window's first sample and its loudness."""
     names = ("init", "text", "audio_tower", "text_tower", "audio_head", "text_head")
 
     def audio(params, features):
@@ -102,46 +108,56 @@ def fake_clap():
 
 
 def fake_mel(waveform):
-    assert waveform.shape[-1] == 10
-    return jnp.stack([jnp.mean(waveform, -1), waveform[..., 0]], axis=-1)
-
-
-def unit(mean, first):
-    return np.array([mean, first]) / np.hypot(mean, first)
+    assert waveform.shape[-1] == WINDOW
+    return jnp.stack([waveform[..., 0], jnp.mean(jnp.abs(waveform), -1)], axis=-1)
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "expected"),
+    ("levels", "samples", "expected"),
     [
-        # 1 2 3 | 1 2 3 | 1 2 3 | 0
-        (3, unit(1.8, 1)),
-        (10, unit(5.5, 1)),
-        # 1..10, 11..20, then 21..25 twice, half the weight.
-        (25, unit(5.5, 1) + unit(15.5, 11) + 0.5 * unit(23, 21)),
+        # A third of a window fits three times.
+        ([3.0], WINDOW // 3, [3.0, 3.0]),
+        # Once, then a quarter of zeros.
+        ([3.0], WINDOW * 3 // 4, [4.0, 3.0]),
+        ([3.0], WINDOW, [3.0, 3.0]),
+        # (1, 1) and (-1, 1), each of length one: a whole window and a quarter.
+        ([1.0, -5.0], WINDOW * 5 // 4, [1 - 0.25, 1 + 0.25]),
+        ([1.0, -5.0], WINDOW * 2, [0.0, 1.0]),
     ],
 )
-def test_a_clip_is_the_mean_of_its_windows(num_samples, expected):
-    embed = make_clip_embedding(fake_clap(), fake_mel, window_samples=10)
-    ramp = jnp.arange(1.0, num_samples + 1)
-    waveform = jnp.stack([ramp, -ramp])[:, None]
-    expected = expected / np.linalg.norm(expected)
-    found = embed({}, waveform)
+def test_a_clip_is_the_mean_of_its_windows(levels, samples, expected):
+    embed = make_clip_embedding(fake_clap(), fake_mel)
+    waveform = jnp.repeat(jnp.array(levels), WINDOW)[:samples]
+    found = embed({}, jnp.stack([waveform, 2 * waveform])[:, None])
     assert found.shape == (2, 1, 2)
-    np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
-    np.testing.assert_allclose(found[1, 0], -expected, atol=1e-6)
+    np.testing.assert_allclose(
+        found, np.broadcast_to(expected / np.hypot(*expected), (2, 1, 2)), atol=1e-5
+    )
 
 
 def test_a_clip_has_samples():
-    embed = make_clip_embedding(fake_clap(), fake_mel, window_samples=10)
-    with pytest.raises(ValueError, match=r"waveform is \(2, 0\), expected .* t >= 1"):
+    embed = make_clip_embedding(fake_clap(), fake_mel)
+    with pytest.raises(ValueError, match=r"waveform has shape \(2, 0\), .* t >= 1"):
         embed({}, jnp.zeros((2, 0)))
 
 
-def test_a_short_clip_repeats_whole():
-    np.testing.assert_array_equal(
-        repeat_pad(jnp.array([[1.0, 2.0], [3.0, 4.0]]), 5),
-        [[1, 2, 1, 2, 0], [3, 4, 3, 4, 0]],
+@pytest.mark.usefixtures("quick_compile")
+def test_a_clip_is_heard_as_a_mel_spectrogram():
+    config = ClapConfig(
+        ClapAudioConfig(width=4, depths=(1,), num_heads=(1,)),
+        dataclasses.replace(golden(False).text, num_layers=1),
+        embed_dim=5,
     )
+    clap = make_clap(config)
+    embed = jax.jit(make_clip_embedding(clap))
+    params = clap.init(jax.random.key(0))
+    time = jnp.arange(WINDOW // 2) / 48_000
+    low, high = (0.3 * jnp.sin(2 * jnp.pi * hz * time) for hz in (440.0, 3_000.0))
+    found = embed(params, jnp.stack([low, high]))
+    np.testing.assert_allclose(jnp.linalg.norm(found, axis=-1), 1.0, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    mel = clap_log_mel(jnp.tile(low, 2))
+    np.testing.assert_allclose(found[0], clap.audio(params, mel), atol=1e-5)
 
 
 def published(config):
