@@ -5,18 +5,17 @@ LAION's own .pt files, whose audio tower has them packed as ours are. LAION's ke
 may start with ``module.``.
 """
 
+from marssep_jax.conversion.bert import (
+    bert_rules,
+    dense_rules,
+    norm_rules,
+    packed_rules,
+)
 from marssep_jax.conversion.rules import Rule
 
 # Pattern and target; \1 and \2 are its groups, so nothing else may capture.
 _BLOCK = (r"layers\.(\d+)\.blocks\.(\d+)", r"audio/stage_\1_block_\2")
 _MERGING = (r"layers\.(\d+)\.downsample", r"audio/merging_\1")
-
-
-def _dense(pattern: str, target: str, part: tuple[int, int] = (0, 1)) -> list[Rule]:
-    return [
-        Rule(rf"{pattern}\.weight", f"{target}/kernel", "linear", part),
-        Rule(rf"{pattern}\.bias", f"{target}/bias", "same", part),
-    ]
 
 
 def _conv(pattern: str, target: str) -> list[Rule]:
@@ -26,28 +25,12 @@ def _conv(pattern: str, target: str) -> list[Rule]:
     ]
 
 
-def _norm(pattern: str, target: str) -> list[Rule]:
-    return [
-        Rule(rf"{pattern}\.weight", f"{target}/scale"),
-        Rule(rf"{pattern}\.bias", f"{target}/bias"),
-    ]
-
-
 def _batch_norm(pattern: str, target: str) -> list[Rule]:
     return [
-        *_norm(pattern, target),
+        *norm_rules(pattern, target),
         Rule(rf"{pattern}\.running_mean", f"{target}/mean"),
         Rule(rf"{pattern}\.running_var", f"{target}/var"),
         Rule(rf"{pattern}\.num_batches_tracked", ""),
-    ]
-
-
-def _apart(pattern: str, target: str) -> list[Rule]:
-    """Return query, key and value side by side: our packed projection."""
-    return [
-        rule
-        for index, name in enumerate(("query", "key", "value"))
-        for rule in _dense(rf"{pattern}\.{name}", target, (index, 3))
     ]
 
 
@@ -55,7 +38,7 @@ def _patches(prefix: str) -> list[Rule]:
     """Return the rules of the patch embedding, whose names both sources share."""
     rules = [
         *_conv(rf"{prefix}\.proj", "audio/patches/proj"),
-        *_norm(rf"{prefix}\.norm", "audio/patches/norm"),
+        *norm_rules(rf"{prefix}\.norm", "audio/patches/norm"),
         *_conv(rf"{prefix}\.mel_conv2d", "audio/patches/crop_proj"),
     ]
     # The global half starts with a pooling that has no weights.
@@ -75,33 +58,21 @@ def _stages(prefix: str) -> list[Rule]:
     """Return the rules of what surrounds attention and MLP, shared as well."""
     merging = rf"{prefix}\.{_MERGING[0]}"
     return [
-        *_norm(rf"{merging}\.norm", f"{_MERGING[1]}/norm"),
+        *norm_rules(rf"{merging}\.norm", f"{_MERGING[1]}/norm"),
         Rule(
             rf"{merging}\.reduction\.weight",
             f"{_MERGING[1]}/reduction/kernel",
             "linear",
         ),
-        *_norm(rf"{prefix}\.norm", "audio/norm"),
+        *norm_rules(rf"{prefix}\.norm", "audio/norm"),
     ]
 
 
 def _text(prefix: str) -> list[Rule]:
     """Return RoBERTa's rules, whose names both sources share."""
-    words = rf"{prefix}\.embeddings"
-    layer, block = rf"{prefix}\.encoder\.layer\.(\d+)", r"text/block_\1"
     return [
-        Rule(rf"{words}\.word_embeddings\.weight", "text/words"),
-        Rule(rf"{words}\.position_embeddings\.weight", "text/positions"),
-        Rule(rf"{words}\.token_type_embeddings\.weight", "text/segments"),
-        *_norm(rf"{words}\.LayerNorm", "text/norm"),
-        Rule(rf"{words}\.(?:position_ids|token_type_ids)", ""),
-        *_apart(rf"{layer}\.attention\.self", f"{block}/attention/qkv"),
-        *_dense(rf"{layer}\.attention\.output\.dense", f"{block}/attention/out"),
-        *_norm(rf"{layer}\.attention\.output\.LayerNorm", f"{block}/norm_1"),
-        *_dense(rf"{layer}\.intermediate\.dense", f"{block}/mlp/up"),
-        *_dense(rf"{layer}\.output\.dense", f"{block}/mlp/down"),
-        *_norm(rf"{layer}\.output\.LayerNorm", f"{block}/norm_2"),
-        *_dense(rf"{prefix}\.pooler\.dense", "text/pooler"),
+        *bert_rules(rf"{prefix}\.", "text/bert/"),
+        *dense_rules(rf"{prefix}\.pooler\.dense", "text/pooler"),
     ]
 
 
@@ -109,8 +80,12 @@ def _heads(prefix: str, first: str, second: str) -> list[Rule]:
     rules = []
     for tower, letter in (("audio", "a"), ("text", "t")):
         rules += [
-            *_dense(rf"{prefix}{tower}_projection\.{first}", f"{tower}_head/linear_1"),
-            *_dense(rf"{prefix}{tower}_projection\.{second}", f"{tower}_head/linear_2"),
+            *dense_rules(
+                rf"{prefix}{tower}_projection\.{first}", f"{tower}_head/linear_1"
+            ),
+            *dense_rules(
+                rf"{prefix}{tower}_projection\.{second}", f"{tower}_head/linear_2"
+            ),
             Rule(rf"{prefix}logit_scale_{letter}", f"log_scale_{tower}"),
         ]
     return rules
@@ -130,12 +105,12 @@ def _hugging_face() -> tuple[Rule, ...]:
             f"{target}/relative_bias",
         ),
         Rule(rf"{attention}\.self\.relative_position_index", ""),
-        *_norm(rf"{block}\.layernorm_before", f"{inner}/norm_1"),
-        *_apart(rf"{attention}\.self", f"{inner}/attention/qkv"),
-        *_dense(rf"{attention}\.output\.dense", f"{inner}/attention/out"),
-        *_norm(rf"{block}\.layernorm_after", f"{inner}/norm_2"),
-        *_dense(rf"{block}\.intermediate\.dense", f"{inner}/mlp/up"),
-        *_dense(rf"{block}\.output\.dense", f"{inner}/mlp/down"),
+        *norm_rules(rf"{block}\.layernorm_before", f"{inner}/norm_1"),
+        *packed_rules(rf"{attention}\.self", f"{inner}/attention/qkv"),
+        *dense_rules(rf"{attention}\.output\.dense", f"{inner}/attention/out"),
+        *norm_rules(rf"{block}\.layernorm_after", f"{inner}/norm_2"),
+        *dense_rules(rf"{block}\.intermediate\.dense", f"{inner}/mlp/up"),
+        *dense_rules(rf"{block}\.output\.dense", f"{inner}/mlp/down"),
         *_text("text_model"),
         *_heads("", "linear1", "linear2"),
     )
@@ -158,12 +133,12 @@ def _laion() -> tuple[Rule, ...]:
             rf"{block}\.attn\.relative_position_bias_table", f"{target}/relative_bias"
         ),
         Rule(rf"{block}\.attn\.relative_position_index", ""),
-        *_norm(rf"{block}\.norm1", f"{inner}/norm_1"),
-        *_dense(rf"{block}\.attn\.qkv", f"{inner}/attention/qkv"),
-        *_dense(rf"{block}\.attn\.proj", f"{inner}/attention/out"),
-        *_norm(rf"{block}\.norm2", f"{inner}/norm_2"),
-        *_dense(rf"{block}\.mlp\.fc1", f"{inner}/mlp/up"),
-        *_dense(rf"{block}\.mlp\.fc2", f"{inner}/mlp/down"),
+        *norm_rules(rf"{block}\.norm1", f"{inner}/norm_1"),
+        *dense_rules(rf"{block}\.attn\.qkv", f"{inner}/attention/qkv"),
+        *dense_rules(rf"{block}\.attn\.proj", f"{inner}/attention/out"),
+        *norm_rules(rf"{block}\.norm2", f"{inner}/norm_2"),
+        *dense_rules(rf"{block}\.mlp\.fc1", f"{inner}/mlp/up"),
+        *dense_rules(rf"{block}\.mlp\.fc2", f"{inner}/mlp/down"),
         *_text(rf"{prefix}text_branch"),
         *_heads(prefix, "0", "2"),
         *(Rule(rf"{audio}\.{pattern}", "") for pattern in unused),

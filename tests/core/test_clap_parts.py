@@ -211,7 +211,7 @@ def test_an_empty_file_means_the_published_defaults():
         ("audio_config", {"patch_stride": [2, 2]}, r"patch_stride is \[2, 2\]"),
         ("audio_config", {"depths": None}, "audio_config.depths is None, .* tuple"),
         ("audio_config", {"mlp_ratio": 3.5}, "mlp_ratio is 3.5, expected int"),
-        ("text_config", {"type_vocab_size": 2}, "type_vocab_size is 2, expected 1"),
+        ("text_config", {"hidden_act": "relu"}, "text_config.hidden_act is 'relu'"),
         ("text_config", {"vocab_size": "many"}, "vocab_size is 'many', expected int"),
     ],
 )
@@ -233,7 +233,8 @@ def test_published_variants_that_are_not_implemented(section, values, message):
         (ClapAudioConfig, {"num_mel_bins": 60}, "num_mel_bins is 60, expected a div"),
         (ClapAudioConfig, {"picture_size": 128}, "picture_size is 128, .* 256"),
         (ClapTextConfig, {"num_heads": 7}, "num_heads is 7, expected a divisor"),
-        (ClapTextConfig, {"pad_id": 600}, "pad_id is 600, expected a row"),
+        (ClapTextConfig, {"pad_id": 600}, "num_positions is 514, expected > pad_id"),
+        (ClapTextConfig, {"pad_id": -1}, "pad_id is -1, expected in 0..50264"),
         (ClapTextConfig, {"eps": 0.0}, "eps is 0.0, expected > 0"),
     ],
 )

@@ -7,28 +7,20 @@ import re
 
 import numpy as np
 
+from tests.support.bert_keys import (
+    attention_keys,
+    bert_keys,
+    dense_keys,
+    norm_keys,
+)
+
 AUDIO, TEXT = "audio_model.audio_encoder", "text_model"
-
-
-def _dense(key, size_in, size_out):
-    return {f"{key}.weight": (size_out, size_in), f"{key}.bias": (size_out,)}
-
-
-def _norm(key, size):
-    return {f"{key}.weight": (size,), f"{key}.bias": (size,)}
 
 
 def _batch_norm(key, size):
     names = ("weight", "bias", "running_mean", "running_var")
     sizes = {f"{key}.{name}": (size,) for name in names}
     return sizes | {f"{key}.num_batches_tracked": ()}
-
-
-def _attention(key, width):
-    shapes = {}
-    for name in ("self.query", "self.key", "self.value", "output.dense"):
-        shapes |= _dense(f"{key}.{name}", width, width)
-    return shapes
 
 
 def _fusion(config, patch):
@@ -53,7 +45,7 @@ def _audio(config):
     shapes = _batch_norm(f"{AUDIO}.batch_norm", config.num_mel_bins)
     shapes[f"{patch}.proj.weight"] = (config.width, 1, size, size)
     shapes[f"{patch}.proj.bias"] = (config.width,)
-    shapes |= _norm(f"{patch}.norm", config.width)
+    shapes |= norm_keys(f"{patch}.norm", config.width)
     if config.fused:
         shapes |= _fusion(config, patch)
     tokens, rows = config.window_size**2, (2 * config.window_size - 1) ** 2
@@ -64,38 +56,25 @@ def _audio(config):
             own = f"{block}.attention.self.relative_position"
             shapes[f"{own}_bias_table"] = (rows, config.num_heads[stage])
             shapes[f"{own}_index"] = (tokens, tokens)
-            shapes |= _attention(f"{block}.attention", width)
-            shapes |= _norm(f"{block}.layernorm_before", width)
-            shapes |= _norm(f"{block}.layernorm_after", width)
+            shapes |= attention_keys(f"{block}.attention", width)
+            shapes |= norm_keys(f"{block}.layernorm_before", width)
+            shapes |= norm_keys(f"{block}.layernorm_after", width)
             hidden = config.mlp_ratio * width
-            shapes |= _dense(f"{block}.intermediate.dense", width, hidden)
-            shapes |= _dense(f"{block}.output.dense", hidden, width)
+            shapes |= dense_keys(f"{block}.intermediate.dense", width, hidden)
+            shapes |= dense_keys(f"{block}.output.dense", hidden, width)
         if stage < len(config.depths) - 1:
             merging = f"{AUDIO}.layers.{stage}.downsample"
-            shapes |= _norm(f"{merging}.norm", 4 * width)
+            shapes |= norm_keys(f"{merging}.norm", 4 * width)
             shapes[f"{merging}.reduction.weight"] = (2 * width, 4 * width)
-    return shapes | _norm(f"{AUDIO}.norm", config.hidden_width)
+    return shapes | norm_keys(f"{AUDIO}.norm", config.hidden_width)
 
 
 def _text(config):
-    width, words = config.width, f"{TEXT}.embeddings"
-    shapes = {
-        f"{words}.word_embeddings.weight": (config.vocab_size, width),
-        f"{words}.position_embeddings.weight": (config.num_positions, width),
-        f"{words}.token_type_embeddings.weight": (1, width),
+    words = f"{TEXT}.embeddings"
+    return bert_keys(config, f"{TEXT}.") | {
         f"{words}.position_ids": (1, config.num_positions),
         f"{words}.token_type_ids": (1, config.num_positions),
-        **_norm(f"{words}.LayerNorm", width),
-        **_dense(f"{TEXT}.pooler.dense", width, width),
     }
-    for index in range(config.num_layers):
-        layer = f"{TEXT}.encoder.layer.{index}"
-        shapes |= _attention(f"{layer}.attention", width)
-        shapes |= _norm(f"{layer}.attention.output.LayerNorm", width)
-        shapes |= _dense(f"{layer}.intermediate.dense", width, config.mlp_width)
-        shapes |= _dense(f"{layer}.output.dense", config.mlp_width, width)
-        shapes |= _norm(f"{layer}.output.LayerNorm", width)
-    return shapes
 
 
 def hugging_face_shapes(config):
@@ -105,8 +84,8 @@ def hugging_face_shapes(config):
     widths = {"audio": config.audio.hidden_width, "text": config.text.width}
     for tower, width in widths.items():
         head = f"{tower}_projection"
-        shapes |= _dense(f"{head}.linear1", width, config.embed_dim)
-        shapes |= _dense(f"{head}.linear2", config.embed_dim, config.embed_dim)
+        shapes |= dense_keys(f"{head}.linear1", width, config.embed_dim)
+        shapes |= dense_keys(f"{head}.linear2", config.embed_dim, config.embed_dim)
     return shapes
 
 

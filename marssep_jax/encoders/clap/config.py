@@ -1,23 +1,16 @@
 """Sizes of CLAP's two towers, as published or smaller."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-def _require(ok: bool, name: str, value: object, expected: str) -> None:
-    if not ok:
-        raise ValueError(f"{name} is {value!r}, expected {expected}")
-
-
-def _require_positive(record: Any) -> None:
-    for name, value in vars(record).items():
-        for number in value if isinstance(value, tuple) else (value,):
-            _require(number > 0 or name in _MAY_BE_ZERO, name, value, "> 0")
-
-
-_MAY_BE_ZERO = ("fused", "pad_id")
+from marssep_jax.config import require
+from marssep_jax.encoders.bert import BERT_FIELDS, BertConfig
+from marssep_jax.encoders.published_config import (
+    read_fields,
+    require_fixed,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +43,8 @@ class ClapAudioConfig:
 
     def __post_init__(self) -> None:
         """Check that stages, heads and windows divide what they share."""
-        _require_positive(self)
-        _require(
+        require_positive(self, may_be_zero=("fused",))
+        require(
             len(self.num_heads) == len(self.depths),
             "num_heads",
             self.num_heads,
@@ -59,20 +52,20 @@ class ClapAudioConfig:
         )
         for stage, heads in enumerate(self.num_heads):
             width = self.width * 2**stage
-            _require(
+            require(
                 width % heads == 0,
                 f"num_heads[{stage}]",
                 heads,
                 f"a divisor of the stage's width {width}",
             )
-        _require(
+        require(
             self.picture_size % self.num_mel_bins == 0,
             "num_mel_bins",
             self.num_mel_bins,
             f"a divisor of picture_size = {self.picture_size}",
         )
         step = self.patch_size * self.window_size * 2 ** (len(self.depths) - 1)
-        _require(
+        require(
             self.picture_size % step == 0,
             "picture_size",
             self.picture_size,
@@ -91,45 +84,26 @@ class ClapAudioConfig:
 
 
 @dataclass(frozen=True)
-class ClapTextConfig:
-    """RoBERTa.
+class ClapTextConfig(BertConfig):
+    """RoBERTa; the first ``pad_id + 1`` rows of its position table have no word.
 
-    Attributes:
-      vocab_size: rows of the word table.
-      width: channels.
-      num_layers: blocks.
-      num_heads: heads of a block.
-      mlp_width: hidden width of a block's MLP.
-      num_positions: rows of the position table; the first ``pad_id + 1`` of them
-        belong to no word.
-      eps: of every layer normalisation. The two sources disagree (roberta-base
-        has 1e-5): take it from the checkpoint.
-      pad_id: id of the padding.
+    The two sources disagree about ``eps`` (roberta-base has 1e-5): take it from the
+    checkpoint.
     """
 
     vocab_size: int = 50_265
-    width: int = 768
-    num_layers: int = 12
-    num_heads: int = 12
-    mlp_width: int = 3_072
     num_positions: int = 514
-    eps: float = 1e-12
+    num_segments: int = 1
     pad_id: int = 1
 
     def __post_init__(self) -> None:
-        """Check the heads and the positions."""
-        _require_positive(self)
-        _require(
-            self.width % self.num_heads == 0,
-            "num_heads",
-            self.num_heads,
-            f"a divisor of width = {self.width}",
-        )
-        _require(
-            0 <= self.pad_id < min(self.vocab_size, self.num_positions - 1),
-            "pad_id",
-            self.pad_id,
-            "a row of the word table and of the position table",
+        """Check the positions too."""
+        super().__post_init__()
+        require(
+            self.max_length >= 1,
+            "num_positions",
+            self.num_positions,
+            f"> pad_id + 1 = {self.pad_id + 1}",
         )
 
     @property
@@ -156,18 +130,18 @@ class ClapConfig:
           ValueError: another model, or a variant that is not implemented here.
         """
         kind = config_json.get("model_type", "clap")
-        _require(kind == "clap", "model_type", kind, "'clap'")
+        require(kind == "clap", "model_type", kind, "'clap'")
         audio = config_json.get("audio_config") or {}
         text = config_json.get("text_config") or {}
-        _require_fixed("audio_config", audio, _FIXED_AUDIO)
-        _require_fixed("text_config", text, _FIXED_TEXT)
+        require_fixed(audio, _FIXED_AUDIO, "audio_config.")
+        require_fixed(text, _FIXED_TEXT, "text_config.")
         made = cls(
-            _read(ClapAudioConfig, "audio_config", audio, _AUDIO_FIELDS),
-            _read(ClapTextConfig, "text_config", text, _TEXT_FIELDS),
+            read_fields(ClapAudioConfig, audio, _AUDIO_FIELDS, "audio_config."),
+            read_fields(ClapTextConfig, text, BERT_FIELDS, "text_config."),
             config_json.get("projection_dim", cls.embed_dim),
         )
         width = audio.get("hidden_size", made.audio.hidden_width)
-        _require(
+        require(
             width == made.audio.hidden_width,
             "audio_config.hidden_size",
             width,
@@ -175,7 +149,7 @@ class ClapConfig:
         )
         stride = audio.get("patch_stride", made.audio.patch_size)
         square = [made.audio.patch_size] * 2
-        _require(
+        require(
             stride in (square, tuple(square), made.audio.patch_size),
             "audio_config.patch_stride",
             stride,
@@ -196,16 +170,6 @@ _AUDIO_FIELDS = {
     "mlp_ratio": "mlp_ratio",
     "aff_block_r": "fusion_reduction",
 }
-_TEXT_FIELDS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "width",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "mlp_width",
-    "max_position_embeddings": "num_positions",
-    "layer_norm_eps": "eps",
-    "pad_token_id": "pad_id",
-}
 """Published name to ours."""
 
 _FIXED_AUDIO = {
@@ -220,37 +184,8 @@ _FIXED_AUDIO = {
 _FIXED_TEXT = {
     "hidden_act": "gelu",
     "projection_hidden_act": "relu",
-    "type_vocab_size": 1,
 }
 """What every published checkpoint has, and what is therefore no setting of ours."""
-
-
-def _require_fixed(
-    name: str, section: Mapping[str, Any], fixed: Mapping[str, Any]
-) -> None:
-    for key, expected in fixed.items():
-        value = section.get(key, expected)
-        _require(value == expected, f"{name}.{key}", value, repr(expected))
-
-
-def _read(
-    kind: Any, name: str, section: Mapping[str, Any], fields: Mapping[str, str]
-) -> Any:
-    types: dict[str, Any] = {
-        field.name: type(field.default) for field in dataclasses.fields(kind)
-    }
-    values = {}
-    for published, ours in fields.items():
-        if published in section:
-            value = section[published]
-            try:
-                # JSON has lists for tuples and writes the MLP's ratio as 4.0.
-                values[ours] = types[ours](value)
-                exact = isinstance(value, list) or values[ours] == value
-            except (TypeError, ValueError):
-                exact = False
-            _require(exact, f"{name}.{published}", value, types[ours].__name__)
-    return kind(**values)
 
 
 HTSAT_TINY = ClapConfig()

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from marssep_jax.encoders.bert import check_ids
 from marssep_jax.encoders.clap.config import ClapConfig
 from marssep_jax.encoders.clap.htsat import NUM_CROPS, Htsat
 from marssep_jax.encoders.clap.roberta import Roberta
@@ -75,7 +76,7 @@ def make_clap(config: ClapConfig) -> Clap:
         return hidden.reshape(*lead, -1)
 
     def text_tower(params: Params, ids: Array) -> Array:
-        _check_text(config, ids)
+        check_ids(ids, config.text.max_length)
         hidden = run(roberta, params["text"], ids.reshape(-1, ids.shape[-1]))
         return hidden.reshape(*ids.shape[:-1], -1)
 
@@ -146,13 +147,3 @@ def _check_audio(config: ClapConfig, features: Array, longer: Array | None) -> i
         found = None if longer is None else longer.shape
         raise ValueError(f"longer is {found}, expected {expected}: this CLAP is fused")
     return rank
-
-
-def _check_text(config: ClapConfig, ids: Array) -> None:
-    integer = jnp.issubdtype(ids.dtype, jnp.integer)
-    length = ids.shape[-1] if ids.ndim else 0
-    if not integer or not 1 <= length <= config.text.max_length:
-        raise ValueError(
-            f"ids is {ids.dtype} {ids.shape}, expected integers [..., l] with l in "
-            f"1..{config.text.max_length}"
-        )
