@@ -173,5 +173,5 @@ def test_fixed_poolings_have_nothing_to_learn(pooling):
 
 
 def test_unknown_pooling_is_named():
-    with pytest.raises(ValueError, match="pooling is 'sum', expected mlbp, mean"):
+    with pytest.raises(ValueError, match="pooling is 'sum', expected 'mlbp', 'mean'"):
         EncoderConfig(pooling="sum")
