@@ -23,6 +23,7 @@ input     here                        published
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import jax
@@ -47,10 +48,10 @@ LARGEST_TEXT_SCALE = 100.0
 # imagebind: ln(1 / 0.07) before training; what InfoNCE divides by is its inverse.
 INITIAL_LOG_TEMPERATURE = math.log(0.07)
 
-MODALITIES = ("audio", "text", "image")
-
 FeatureFn = Callable[[Params, Array], Float[Array, "*b f"]]
 EmbedFn = Callable[[Params, Array], Float[Array, "*b d"]]
+# Of each kind of input: the shape of one item, and what a message calls it.
+Items = dict[str, tuple[tuple[int, ...], str]]
 
 
 class ImageBind(NamedTuple):
@@ -108,11 +109,26 @@ def _scales(params: Params) -> dict[str, Array]:
     return {"audio": jnp.asarray(AUDIO_SCALE), "text": text, "image": jnp.ones(())}
 
 
+def _draw(
+    trunks: dict[str, nn.Module], head: nn.Module, items: Items, key: PRNGKeyArray
+) -> Params:
+    """Draw parameters for the sizes of the inputs."""
+    params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
+    for kind, trunk in trunks.items():
+        key, trunk_key, head_key = jax.random.split(key, 3)
+        shape = (1, *items["image"][0]) if kind == "image" else items[kind][0]
+        dtype = jnp.int32 if kind == "text" else jnp.float32
+        example = jnp.zeros((1, *shape), dtype)
+        found, variables = trunk.init_with_output(trunk_key, example)
+        params[kind] = variables["params"]
+        params[f"{kind}_head"] = head.init(head_key, found)["params"]
+    return params
+
+
 def make_imagebind(config: ImageBindConfig = ImageBindConfig()) -> ImageBind:  # noqa: B008
     """Build the model of a configuration."""
     rows, frames, size = config.mel_rows, config.mel_frames, config.image_size
-    # Shape of one item, and what a message calls it.
-    items: dict[str, tuple[tuple[int, ...], str]] = {
+    items: Items = {
         "audio": ((rows, frames), "mel"),
         "text": ((config.text_length,), "ids"),
         "image": ((size, size, 3), "pixels"),
@@ -163,21 +179,8 @@ def make_imagebind(config: ImageBindConfig = ImageBindConfig()) -> ImageBind:  #
     def make_embed(kind: str) -> EmbedFn:
         return lambda params, value: heads[kind](params, features[kind](params, value))
 
-    def init(key: PRNGKeyArray) -> Params:
-        params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
-        for kind in MODALITIES:
-            key, trunk_key, head_key = jax.random.split(key, 3)
-            shape = items[kind][0]
-            example = jnp.zeros((1, *((1,) if kind == "image" else ()), *shape))
-            if kind == "text":
-                example = example.astype(jnp.int32)
-            found, variables = trunks[kind].init_with_output(trunk_key, example)
-            params[kind] = variables["params"]
-            params[f"{kind}_head"] = head.init(head_key, found)["params"]
-        return params
-
     return ImageBind(
-        init=jit_once(init),
+        init=jit_once(partial(_draw, trunks, head, items)),
         **{kind: make_embed(kind) for kind in items},
         features=features,
         heads=heads,
