@@ -23,6 +23,7 @@ def main() -> None:
     values = flags.FLAGS
     kinds = tuple(values.queries)
     from experiments import compiled, scoring
+    from experiments.progress import progress_of
     from experiments.provenance import versions
     from marssep_jax.checkpoint.workdir import write_json
     from marssep_jax.cli_options import check_json
@@ -49,7 +50,7 @@ def main() -> None:
                 mixtures,
                 judge,
                 kinds=wanted,
-                on_batch=scoring.progress_of("evaluate", len(mixtures)),
+                on_batch=progress_of("evaluate", len(mixtures)),
             )
         )
     record: dict[str, Any] = {

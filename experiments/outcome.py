@@ -10,6 +10,7 @@ from data_pipelines.manifest import build_manifest, read_manifest
 from experiments import compiled, scoring
 from experiments.figures import save_example_figure
 from experiments.ledger import Chain, Ledger
+from experiments.progress import progress_of
 from experiments.provenance import machine, revision, versions
 from experiments.report import write_report
 from marssep_jax.audio import write_audio
@@ -45,7 +46,7 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     judge = compiled.bundle_judge(final)
     found, ratios = {}, chain.settings["rl"].data.num_ratios
     for name, bundle in models.items():
-        progress = scoring.progress_of(f"evaluate {name}", len(mixtures))
+        progress = progress_of(f"evaluate {name}", len(mixtures))
         found[name] = scoring.evaluate_model(
             bundle, mixtures, judge, kinds=kinds, bss=ratios, on_batch=progress
         )

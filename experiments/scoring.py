@@ -1,7 +1,6 @@
 """Score trained models on the fixed mixtures of a manifest."""
 
 import pathlib
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +26,6 @@ from marssep_jax.evaluation import (
     evaluate_mixtures,
 )
 from marssep_jax.evaluation.scoring import JudgeFn
-from marssep_jax.metric_log import make_progress
 
 
 class TestSet(NamedTuple):
@@ -115,24 +113,6 @@ def evaluate_model(
         bss=bss,
         on_batch=on_batch,
     )
-
-
-def progress_of(name: str, total: int) -> Callable[[int], None]:
-    """Return who hears how many mixtures are done: a bar, or a line a quarter."""
-    progress, start = make_progress(name), time.monotonic()
-    quarters: set[int] = set()
-
-    def hear(done: int) -> None:
-        row: dict[str, Any] = {}
-        quarter = 4 * done // total
-        if quarter not in quarters:
-            quarters.add(quarter)
-            row = {"wall_s": time.monotonic() - start}
-        progress(done, total, row)
-        if done >= total:
-            progress.close()
-
-    return hear
 
 
 class Example(NamedTuple):

@@ -6,12 +6,10 @@ container here, runs no code when it is read, and any NumPy opens it. The layout
 is data, so a reader needs no template; a SHA-256 ties the two files together.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from marssep_jax.folders import write_bytes, written_whole
 from marssep_jax.types import Params
 
 FORMAT = "marssep-bundle"
@@ -58,18 +57,9 @@ def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
         not nested dicts of arrays.
       OSError: no room, or no permission.
     """
-    folder = Path(os.path.abspath(path))
-    if folder.exists() and not _is_bundle(folder) and not _is_empty(folder):
-        raise ValueError(
-            f"path is {str(path)!r}, expected a new folder or a model to replace"
-        )
     arrays: dict[str, np.ndarray] = {}
     layout = {part: _flatten(getattr(bundle, part), (part,), arrays) for part in PARTS}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+    with written_whole(path, RECORD, "a model") as partial:
         digest = _write_arrays(partial / ARRAYS, arrays)
         record = {
             "format": FORMAT,
@@ -78,10 +68,7 @@ def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
             "sha256": digest,
             "layout": layout,
         }
-        _write_bytes(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
-        _put_in_place(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_bytes(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def load_bundle(path: str | os.PathLike[str]) -> ModelBundle:
@@ -131,10 +118,6 @@ def resolve_bundle(path: str | os.PathLike[str]) -> Path:
 
 def _is_bundle(folder: Path) -> bool:
     return (folder / RECORD).is_file()
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _why(error: BaseException) -> str:
@@ -193,32 +176,8 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     raw = buffer.getvalue()
-    _write_bytes(path, raw)
+    write_bytes(path, raw)
     return hashlib.sha256(raw).hexdigest()
-
-
-def _write_bytes(path: Path, raw: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _put_in_place(partial: Path, folder: Path) -> None:
-    """Rename into place; a folder that is not empty cannot be replaced at once."""
-    if not _is_bundle(folder):
-        os.replace(partial, folder)
-        return
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(folder, old)
-    try:
-        os.replace(partial, folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_record(folder: Path) -> dict[str, Any]:

@@ -108,7 +108,8 @@ class Separator:
         """
         bundle = load_bundle(resolve_bundle(path))
         for part, kind in CONFIG_KINDS.items():  # a bad one must show here
-            from_dict(kind, bundle.config[part])
+            if part != "encoder" or bundle.config[part] is not None:
+                from_dict(kind, bundle.config[part])
         # Once, rather than from host memory at every window.
         placed = jax.device_put(
             (bundle.separator_params, bundle.model_state, bundle.encoder_params)
@@ -151,7 +152,17 @@ class Separator:
     def compose(
         self, items: Sequence[QueryItem], remove: Sequence[QueryItem] = ()
     ) -> Query:
-        """Compose a query of weighted items."""
+        """Compose a query of weighted items.
+
+        Raises:
+          ValueError: nothing given, something unreadable, or a model without an
+            encoder, such as a converted one: its queries are vectors (`separate`).
+        """
+        if self.bundle.config["encoder"] is None:
+            raise ValueError(
+                "checkpoint has no encoder, expected one that understands words, clips "
+                "or pictures: a converted separator takes vectors of its own encoder"
+            )
         encoder_config = from_dict(EncoderConfig, self.bundle.config["encoder"])
         embedder = make_embedder(encoder_config, frontend_config(self.bundle))
         params = self.bundle.encoder_params["encoder"]

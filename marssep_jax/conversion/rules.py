@@ -23,7 +23,11 @@ def _rows(value: np.ndarray) -> np.ndarray:
 
 
 def _negative(value: np.ndarray) -> np.ndarray:
-    return -value
+    return np.asarray(-value)  # of a scalar NumPy makes no array
+
+
+def _scalar(value: np.ndarray) -> np.ndarray:
+    return value.reshape(())
 
 
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -32,6 +36,7 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "conv": _conv,  # [O, I, *window] -> [*window, I, O]
     "negative": _negative,  # a logarithm of an inverse
     "rows": _rows,  # [1, 1, d] or [1, l, d] -> [l, d]
+    "scalar": _scalar,  # [1] -> []
 }
 """PyTorch's layouts to Flax's; views, so that nothing is copied before its time."""
 

@@ -81,7 +81,7 @@ def test_failure_while_writing_leaves_nothing_half_done(
         path.write_bytes(raw[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundles, "_write_bytes", full)
+    monkeypatch.setattr(bundles, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         save_bundle(tmp_path / "m", make_bundle(2.0))
     assert os.listdir(tmp_path) == (["m"] if existing else [])

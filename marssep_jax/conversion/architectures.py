@@ -1,0 +1,61 @@
+"""The architectures whose published weights can be converted, one row each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from marssep_jax.conversion import omnisep
+from marssep_jax.conversion.rules import Rule
+from marssep_jax.conversion.store import save_encoder
+from marssep_jax.conversion.tensors import TensorSource
+
+
+class Architecture(NamedTuple):
+    """What there is to know about one kind of published weights.
+
+    Attributes:
+      title: what it is, in words.
+      licence: of the weights as they are published, not of our code.
+      non_commercial: whether that licence forbids commercial use.
+      configure: sizes, from the settings beside the weights
+        (`TensorSource.settings`) or from the shapes of the tensors.
+      shapes: the tree of ``jax.ShapeDtypeStruct`` of those sizes.
+      rules: the rules for the names that the source uses.
+      placeholders: files hold more than tensors; pass over what it is.
+      save: writes the result; see `save_encoder`.
+    """
+
+    title: str
+    licence: str
+    non_commercial: bool
+    configure: Callable[[TensorSource], Any]
+    shapes: Callable[[Any], Any]
+    rules: Callable[[TensorSource], Sequence[Rule]]
+    placeholders: bool = False
+    save: Callable[..., dict[str, Any]] = save_encoder
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "omnisep": Architecture(
+        title="OmniSep's separator",
+        # Its repository has no licence file; that of CLIPSep, whose network it is,
+        # has MIT's. Weights are of whoever trained them.
+        licence="not stated by OmniSep; ask whoever trained the weights",
+        non_commercial=False,
+        configure=omnisep.configure,
+        shapes=omnisep.shapes,
+        rules=omnisep.rules,
+        save=omnisep.save_separator,
+    ),
+}
+
+
+def find_architecture(name: str) -> Architecture:
+    """Return a row of the table.
+
+    Raises:
+      ValueError: there is none of this name.
+    """
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ValueError(f"encoder is {name!r}, expected one of {known}")
+    return ARCHITECTURES[name]
