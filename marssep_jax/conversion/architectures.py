@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from marssep_jax.conversion import omnisep
+from marssep_jax.conversion import clap, imagebind, minilm, omnisep
 from marssep_jax.conversion.rules import Rule
 from marssep_jax.conversion.store import save_encoder
 from marssep_jax.conversion.tensors import TensorSource
@@ -35,6 +35,31 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "imagebind": Architecture(
+        title="ImageBind",
+        licence="CC BY-NC-SA 4.0",
+        non_commercial=True,
+        configure=imagebind.configure,
+        shapes=imagebind.shapes,
+        rules=lambda source: imagebind.IMAGEBIND_RULES,
+    ),
+    "clap": Architecture(
+        title="LAION-CLAP",
+        licence="CC0-1.0, as LAION-CLAP's repository says",
+        non_commercial=False,
+        configure=clap.configure,
+        shapes=clap.shapes,
+        rules=clap.rules,
+        placeholders=True,  # LAION's files hold the state of the training too
+    ),
+    "minilm": Architecture(
+        title="all-MiniLM-L6-v2",
+        licence="Apache-2.0",
+        non_commercial=False,
+        configure=minilm.configure,
+        shapes=minilm.shapes,
+        rules=lambda source: minilm.MINILM,
+    ),
     "omnisep": Architecture(
         title="OmniSep's separator",
         # Its repository has no licence file; that of CLIPSep, whose network it is,

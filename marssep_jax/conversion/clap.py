@@ -5,6 +5,10 @@ LAION's own .pt files, whose audio tower has them packed as ours are. LAION's ke
 may start with ``module.``.
 """
 
+from typing import Any
+
+import jax
+
 from marssep_jax.conversion.bert import (
     bert_rules,
     dense_rules,
@@ -12,6 +16,9 @@ from marssep_jax.conversion.bert import (
     packed_rules,
 )
 from marssep_jax.conversion.rules import Rule
+from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.encoders.clap import ClapConfig, make_clap
+from marssep_jax.encoders.clap.config import ClapAudioConfig, ClapTextConfig
 
 # Pattern and target; \1 and \2 are its groups, so nothing else may capture.
 _BLOCK = (r"layers\.(\d+)\.blocks\.(\d+)", r"audio/stage_\1_block_\2")
@@ -151,3 +158,46 @@ HUGGING_FACE: tuple[Rule, ...] = _hugging_face()
 
 LAION: tuple[Rule, ...] = _laion()
 """Rules for the keys of the ``state_dict`` in one of LAION's .pt files."""
+
+
+# The .pt files name no sizes: these widths of the patches are published.
+LAION_DEPTHS = {96: (2, 2, 6, 2), 128: (2, 2, 12, 2)}
+LAION_TEXT_EPS = 1e-5  # roberta-base's own
+_LAION_PATCHES = "audio_branch.patch_embed.proj.weight"
+_LAION_CROPS = "audio_branch.patch_embed.mel_conv2d.weight"
+
+
+def _is_laion(source: TensorSource) -> bool:
+    return any(_bare(key).startswith("audio_branch.") for key in source)
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("module.")
+
+
+def configure(source: TensorSource) -> ClapConfig:
+    """Read the sizes from ``config.json``, or tell LAION's files by their patches.
+
+    Raises:
+      ValueError: settings of another model, or patches of no published width.
+    """
+    if not _is_laion(source):
+        return ClapConfig.from_published(source.settings())
+    by_name = {_bare(key): source[key].shape for key in source}
+    width = by_name.get(_LAION_PATCHES, (0,))[0]
+    if width not in LAION_DEPTHS:
+        raise ValueError(f"its patches are {width} wide, expected 96 or 128")
+    audio = ClapAudioConfig(
+        width=width, depths=LAION_DEPTHS[width], fused=_LAION_CROPS in by_name
+    )
+    return ClapConfig(audio, ClapTextConfig(eps=LAION_TEXT_EPS))
+
+
+def shapes(config: ClapConfig) -> Any:
+    """Return the shapes of our parameters."""
+    return jax.eval_shape(make_clap(config).init, jax.random.key(0))
+
+
+def rules(source: TensorSource) -> tuple[Rule, ...]:
+    """Return the rules for the names that the file uses."""
+    return LAION if _is_laion(source) else HUGGING_FACE

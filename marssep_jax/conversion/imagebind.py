@@ -4,7 +4,14 @@ Of its seven modalities three are ours: what the file holds for depth, thermal a
 IMU is known and left out.
 """
 
+import re
+from typing import Any
+
+import jax
+
 from marssep_jax.conversion.rules import Rule
+from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.encoders.imagebind import ImageBindConfig, make_imagebind
 
 # Their word for a picture is vision.
 OURS = {"audio": "audio", "image": "vision", "text": "text"}
@@ -96,3 +103,43 @@ IMAGEBIND_RULES: tuple[Rule, ...] = (
     Rule(r"modality_[a-z]+\.(depth|thermal|imu)\..*", ""),
 )
 """Every key of the file, once."""
+
+
+# Widths and depths are in the file, heads are not: all that is published has these.
+HEAD_WIDTHS = {"audio": 64, "image": 80, "text": 64}
+
+
+def configure(source: TensorSource) -> ImageBindConfig:
+    """Read the sizes off the shapes; a ``config.json`` beside the file adds fields.
+
+    Raises:
+      ValueError: tensors that sizes are read from are missing or of another rank.
+    """
+    stems = {
+        "audio": "modality_preprocessors.audio.cls_token",
+        "image": "modality_preprocessors.vision.cls_token",
+        "text": "modality_preprocessors.text.token_embedding.weight",
+    }
+    sizes: dict[str, Any] = {}
+    for ours, theirs in OURS.items():
+        width = _shape(source, stems[ours])[-1]
+        block = re.compile(rf"modality_trunks\.{theirs}\.blocks\.(\d+)\.norm_1\.bias")
+        sizes[f"{ours}_width"] = width
+        sizes[f"{ours}_blocks"] = sum(1 for key in source if block.fullmatch(key))
+        sizes[f"{ours}_heads"] = max(1, width // HEAD_WIDTHS[ours])
+    sizes["embed_dim"] = _shape(source, "modality_heads.audio.2.weight")[0]
+    sizes["vocabulary"] = _shape(source, stems["text"])[0]
+    known = vars(ImageBindConfig())
+    sizes |= {k: v for k, v in source.settings().items() if k in known}
+    return ImageBindConfig(**sizes)
+
+
+def _shape(source: TensorSource, key: str) -> tuple[int, ...]:
+    if key not in source or source[key].ndim < 2:
+        raise ValueError(f"it has no {key} of two or more dimensions")
+    return source[key].shape
+
+
+def shapes(config: ImageBindConfig) -> Any:
+    """Return the shapes of our parameters."""
+    return jax.eval_shape(make_imagebind(config).init, jax.random.key(0))
