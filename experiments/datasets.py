@@ -67,7 +67,8 @@ def open_data(
     """Open a prepared data set, or make the synthetic one.
 
     Raises:
-      ValueError: not prepared, or of another rate or length than the front end.
+      ValueError: not prepared, of another rate or length than the front end, or
+        without the clips that training and validation need.
     """
     if config.dataset == SYNTHETIC:
         from data_pipelines.synthetic import synthetic_catalogue
@@ -83,7 +84,25 @@ def open_data(
     directory = find_directory(config.dataset, config.data_dir)
     catalogue = load_catalogue(directory)
     require_fit(catalogue, frontend)
+    require_splits(catalogue, config)
     return OpenedData(catalogue, directory)
+
+
+def require_splits(catalogue: Catalogue, config: DataConfig) -> None:
+    """Check that there are clips to train on and to validate on.
+
+    Raises:
+      ValueError: naming the split that is missing; a small folder whose files were
+        shared out by their names may have none for validation.
+    """
+    known = ", ".join(sorted(catalogue.clips))
+    for name in ("split", "validation_split"):
+        value = getattr(config, name)
+        if value not in catalogue.clips:
+            raise ValueError(
+                f"config.data.{name} is {value!r}, expected one of {known} as the data "
+                "set has (a column 'split' in a folder's table shares its files out)"
+            )
 
 
 def joined_licences(catalogue: Catalogue) -> str | None:

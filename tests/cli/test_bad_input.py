@@ -353,3 +353,12 @@ def test_help_imports_nothing_heavy(tmp_path):
         [sys.executable, "-c", code], cwd=root, capture_output=True, check=False
     )
     assert done.returncode == 0
+
+
+def test_a_reader_that_has_gone_is_no_error(checkpoint):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "marssep_jax.cli", "inspect", str(checkpoint)]
+    with os.fdopen(writer, "w") as out:
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

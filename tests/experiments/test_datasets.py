@@ -97,6 +97,17 @@ def test_open_prepared_data(catalogue, tmp_path):
         open_data(config, FrontendConfig(num_samples=1_024), 8)
 
 
+@pytest.mark.parametrize("name", ["split", "validation_split"])
+def test_a_split_that_is_not_there(catalogue, tmp_path, name):
+    known = ", ".join(sorted(catalogue.clips))
+    save_catalogue(catalogue, tmp_path / "sounds" / "full" / "1.0.0")
+    config = DataConfig(dataset="sounds", data_dir=str(tmp_path), **{name: "dev"})
+    with pytest.raises(ValueError, match="expected one of") as caught:
+        open_data(config, FRONTEND, 8)
+    expected = f"config.data.{name} is 'dev', expected one of {known} as the data set"
+    assert str(caught.value).startswith(expected)
+
+
 def test_open_synthetic_data():
     opened = open_data(DataConfig(dataset="synthetic"), FRONTEND, 8)
     assert opened.directory is None
