@@ -5,9 +5,13 @@ Examples:
       --manifest=data/instruments/full/1.0.0/manifest_unseen.json --json=scores.json
   python -m experiments.evaluate --checkpoint=runs/rl --compare=runs/base \
       --manifest=data/instruments/full/1.0.0/manifest_seen.json --queries=text
+  python -m experiments.evaluate --checkpoint=runs/rl --judges=own,aisfx \
+      --manifest=data/instruments/full/1.0.0/manifest_unseen.json
 
-Metrics are in dB, ``judge`` is the log-probability that a held-out classifier
-gives the right class. Intervals are 95 % bootstrap intervals over mixtures.
+Metrics are in dB, ``judge`` is the log-probability that a held-out classifier gives
+the right class. ``judge_aisfx`` and ``judge_musicnn`` are linear probes, fitted on
+training clips, of networks that others trained (pip install --no-deps aisfx==0.1.2
+musicnn==0.1.0). Intervals are 95 % bootstrap intervals over mixtures.
 """
 
 import pathlib
@@ -22,7 +26,7 @@ def main() -> None:
     """Score what the flags name."""
     values = flags.FLAGS
     kinds = tuple(values.queries)
-    from experiments import compiled, scoring
+    from experiments import compiled, judges, scoring
     from experiments.progress import progress_of
     from experiments.provenance import versions
     from marssep_jax.checkpoint.workdir import write_json
@@ -32,11 +36,13 @@ def main() -> None:
     if not kinds or set(kinds) - set(KINDS):
         known = ", ".join(KINDS)
         raise ValueError(f"queries is {','.join(kinds)!r}, expected some of {known}")
+    asked = judges.check_names(values.judges)
     check_json(values.json)
     model = scoring.load_model(values.checkpoint)
     other = scoring.load_model(values.compare, "compare") if values.compare else None
     tests = scoring.open_manifest(values.manifest)
-    judge = compiled.bundle_judge(model)
+    judge = compiled.bundle_judge(model) if judges.OWN in values.judges else None
+    more = judges.fit_judges(asked, tests.data.catalogue)
     found = []
     for bundle in [model] if other is None else [model, other]:
         mixtures = scoring.model_mixtures(bundle, tests)
@@ -50,6 +56,7 @@ def main() -> None:
                 mixtures,
                 judge,
                 kinds=wanted,
+                more_judges=more,
                 on_batch=progress_of("evaluate", len(mixtures)),
             )
         )
@@ -58,7 +65,8 @@ def main() -> None:
         "manifest": values.manifest,
         "dataset": tests.manifest["dataset"],
         "split": tests.manifest["split"],
-        "judge": "own" if judge is not None else None,
+        "judge": judges.OWN if judge is not None else None,
+        "more_judges": list(more),
         "versions": versions(),
         "evaluation": summarise(found[0]),
     }
@@ -80,7 +88,8 @@ def table(by_kind: dict[str, dict[str, Any]]) -> str:
     """Lay means and intervals out as text, a line for each kind and metric."""
     lines = []
     for kind, scores in by_kind.items():
-        for metric in METRICS:
+        judged = sorted(name for name in scores if name.startswith("judge_"))
+        for metric in dict.fromkeys((*METRICS, *judged)):
             entry = scores.get(metric)
             if entry is None:
                 continue
@@ -98,6 +107,7 @@ if __name__ == "__main__":
     flags.DEFINE_list(
         "queries", "text,audio,image,composed", "Kinds of query, with commas."
     )
+    flags.DEFINE_list("judges", "own", "Who judges: own, aisfx, musicnn, with commas.")
     flags.DEFINE_string("compare", None, "Another model, for paired differences.")
     flags.DEFINE_string("json", None, "Write scores, target by target, to this file.")
     flags.mark_flags_as_required(["checkpoint", "manifest"])

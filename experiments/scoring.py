@@ -1,7 +1,7 @@
 """Score trained models on the fixed mixtures of a manifest."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -91,6 +91,7 @@ def evaluate_model(
     *,
     kinds: Sequence[str] = KINDS,
     bss: int | None = None,
+    more_judges: Mapping[str, JudgeFn] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a model.
@@ -101,6 +102,7 @@ def evaluate_model(
       judge: of `experiments.compiled.bundle_judge`; the same for models compared.
       kinds: kinds of query.
       bss: mixtures to compute SIR and SAR for; None takes all.
+      more_judges: of `experiments.judges.fit_judges`.
       on_batch: hears how many mixtures are done.
     """
     separate = compiled.bundle_separation(bundle, mixtures[0].target.shape[-1])
@@ -111,6 +113,7 @@ def evaluate_model(
         kinds=kinds,
         batch_size=min(BATCH_SIZE, len(mixtures)),
         bss=bss,
+        more_judges=more_judges,
         on_batch=on_batch,
     )
 

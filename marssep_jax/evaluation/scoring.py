@@ -96,6 +96,7 @@ def evaluate_mixtures(
     kinds: Sequence[str] = KINDS,
     batch_size: int = BATCH_SIZE,
     bss: int | None = None,
+    more_judges: Mapping[str, JudgeFn] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Separate mixtures by every kind of query and score the estimates.
@@ -115,6 +116,8 @@ def evaluate_mixtures(
         compiles twice.
       bss: mixtures that SIR and SAR, which take most of the time, are computed
         for; the first ones, in whole batches. None takes all, 0 none.
+      more_judges: further judges by name; their scores are ``judge_NAME`` and
+        ``judge_NAME_accuracy``.
       on_batch: hears how many mixtures are done.
 
     Raises:
@@ -122,13 +125,15 @@ def evaluate_mixtures(
     """
     if unknown := sorted(set(kinds) - set(KINDS)):
         raise ValueError(f"queries is {unknown[0]!r}, expected {', '.join(KINDS)}")
+    judges = {"judge": judge_fn} if judge_fn is not None else {}
+    judges |= {f"judge_{name}": fn for name, fn in (more_judges or {}).items()}
     names: list[str] = []
     labels, parts = [], []
     source = iter(mixtures)
     while batch := list(itertools.islice(source, batch_size)):
         filled = batch + batch[-1:] * (batch_size - len(batch))
         ratios = bss is None or len(names) < bss
-        scores = _score_batch(separate_fn, judge_fn, filled, kinds, ratios)
+        scores = _score_batch(separate_fn, judges, filled, kinds, ratios)
         if bss and not ratios:
             scores = _without_ratios(scores, kinds)
         real = slice(len(batch))
@@ -150,7 +155,7 @@ def evaluate_mixtures(
 
 def _score_batch(
     separate_fn: SeparateFn,
-    judge_fn: JudgeFn | None,
+    judges: Mapping[str, JudgeFn],
     batch: list[EvaluationMixture],
     kinds: Sequence[str],
     bss: bool,
@@ -169,8 +174,8 @@ def _score_batch(
         raise ValueError("estimates hold NaN or infinite samples, expected finite ones")
     estimate = found[:, :-1].reshape(*query.shape[:3], -1)
     metrics = jax.tree.map(np.array, _measure(estimate, target, bss))
-    if judge_fn is not None:
-        metrics |= _judge(judge_fn(estimate), label)
+    for name, judge_fn in judges.items():
+        metrics |= _judge(name, judge_fn(estimate), label)
     left = np.array(_energy_left_db(found[:, -1], estimate, target))
     silent = np.asarray(jnp.max(jnp.abs(target), axis=-1) == 0)
     asked = np.any(query, axis=-1) & ~silent[:, None]
@@ -209,12 +214,12 @@ def _measure(
     return metrics
 
 
-def _judge(log_prob: Array, label: np.ndarray) -> dict[str, np.ndarray]:
+def _judge(name: str, log_prob: Array, label: np.ndarray) -> dict[str, np.ndarray]:
     values = np.asarray(log_prob)
     index = np.broadcast_to(label[:, None], values.shape[:-1])
     picked = np.take_along_axis(values, index[..., None], axis=-1)[..., 0]
     hit = (values.argmax(axis=-1) == index).astype(values.dtype)
-    return {"judge": picked, "judge_accuracy": hit}
+    return {name: picked, f"{name}_accuracy": hit}
 
 
 @jax.jit

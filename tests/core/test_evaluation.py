@@ -96,6 +96,21 @@ def test_judge_hears_what_was_kept():
     assert result.scores["text"]["judge"][0, 0] == pytest.approx(np.log(0.1 / 3))
 
 
+def test_further_judges_have_names_of_their_own():
+    """A judge that calls the two classes by each other's names is always wrong."""
+
+    def contrary(waveform):
+        return judge(waveform)[..., jnp.asarray([1, 0, 2, 3])]
+
+    more = {"contrary": contrary}
+    scores = evaluate([make_mixture(0)], more_judges=more).scores["text"]
+    assert (scores["judge_accuracy"] == 1).all()
+    assert (scores["judge_contrary_accuracy"] == 0).all()
+    np.testing.assert_allclose(scores["judge_contrary"], np.log(0.1 / 3), atol=1e-5)
+    plain = evaluate([make_mixture(0)]).scores["text"]
+    assert not any(name.startswith("judge_c") for name in plain)
+
+
 def test_ratios_of_the_first_batches_only():
     mixtures = [make_mixture(n) for n in range(5)]
     some = evaluate(mixtures, bss=2, batch_size=2).scores["text"]
