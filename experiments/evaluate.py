@@ -10,8 +10,9 @@ Examples:
 
 Metrics are in dB, ``judge`` is the log-probability that a held-out classifier gives
 the right class. ``judge_aisfx`` and ``judge_musicnn`` are linear probes, fitted on
-training clips, of networks that others trained (pip install --no-deps aisfx==0.1.2
-musicnn==0.1.0). Intervals are 95 % bootstrap intervals over mixtures.
+training clips, of networks that others trained; ``judge_musicnn_tags`` is one such
+network's own words for instruments (pip install --no-deps -r requirements-judges.txt).
+Intervals are 95 % bootstrap intervals over mixtures.
 """
 
 import pathlib
@@ -42,7 +43,7 @@ def main() -> None:
     other = scoring.load_model(values.compare, "compare") if values.compare else None
     tests = scoring.open_manifest(values.manifest)
     judge = compiled.bundle_judge(model) if judges.OWN in values.judges else None
-    more = judges.fit_judges(asked, tests.data.catalogue)
+    more = judges.fit_judges(asked, *tests.data)
     found = []
     for bundle in [model] if other is None else [model, other]:
         mixtures = scoring.model_mixtures(bundle, tests)
@@ -66,10 +67,12 @@ def main() -> None:
         "dataset": tests.manifest["dataset"],
         "split": tests.manifest["split"],
         "judge": judges.OWN if judge is not None else None,
-        "more_judges": list(more),
+        "more_judges": {name: judges.credit(name) for name in more},
         "versions": versions(),
         "evaluation": summarise(found[0]),
     }
+    for name, credit in record["more_judges"].items():
+        print(f"judge {name}: {credit['notice']}, licence {credit['licence']}")
     print(table(record["evaluation"]))
     if other is not None:
         record["compare"] = values.compare
@@ -97,7 +100,7 @@ def table(by_kind: dict[str, dict[str, Any]]) -> str:
                 mean, (low, high) = entry["mean"], entry["ci95"]
             else:
                 mean, (low, high) = entry, scores["ci95"][metric]
-            lines.append(f"{kind:9} {metric:15} {mean:8.3f}  {low:8.3f} {high:8.3f}")
+            lines.append(f"{kind:9} {metric:27} {mean:8.3f}  {low:8.3f} {high:8.3f}")
     return "\n".join(lines)
 
 
@@ -107,7 +110,9 @@ if __name__ == "__main__":
     flags.DEFINE_list(
         "queries", "text,audio,image,composed", "Kinds of query, with commas."
     )
-    flags.DEFINE_list("judges", "own", "Who judges: own, aisfx, musicnn, with commas.")
+    flags.DEFINE_list(
+        "judges", "own", "Who judges: own, aisfx, musicnn, musicnn_tags, with commas."
+    )
     flags.DEFINE_string("compare", None, "Another model, for paired differences.")
     flags.DEFINE_string("json", None, "Write scores, target by target, to this file.")
     flags.mark_flags_as_required(["checkpoint", "manifest"])

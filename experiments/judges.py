@@ -1,22 +1,39 @@
-"""Judges that others trained, fitted to a data set's classes on its training clips."""
+"""Judges that others trained, fitted to a data set's classes on its training clips.
+
+- ``aisfx``, ``musicnn``: a ridge classifier on the network's embedding.
+- ``musicnn_tags``: musicnn's own words, for the classes that have one. No class is
+  learnt from clips, only how a word's logit spreads over all of them.
+
+Each softmax has the temperature that suits held-out training clips best
+(`marssep_jax.judges.probes`).
+"""
 
 import functools
+import hashlib
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from data_pipelines.catalogue import Catalogue
+from data_pipelines.catalogue import (
+    Catalogue,
+    crop_samples,
+    require_split,
+    save_array,
+)
 from experiments.embeddings import INT16_SCALE
 from marssep_jax.evaluation.scoring import JudgeFn
 from marssep_jax.judges import aisfx, musicnn, probes
-from marssep_jax.types import Params
 
 NETWORKS: Mapping[str, Any] = {"aisfx": aisfx, "musicnn": musicnn}
+WORDS = {"musicnn_tags": "musicnn"}
+"""Judges by the words of a network."""
 OWN = "own"
-CLIPS_PER_CLASS = 24
-"""Enough for a linear probe; more would take minutes for a digit."""
+CLIPS_PER_CLASS = 60
+"""With 24, a ridge on 200 features has weights four times as large, and is as sure of
+its errors: a few of them then carry the mean log-probability."""
 BATCH = 16
 
 
@@ -26,21 +43,27 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
       ValueError: an unknown judge.
     """
-    for name in names:
-        if name != OWN and name not in NETWORKS:
-            known = ", ".join((OWN, *NETWORKS))
-            raise ValueError(f"judges is {','.join(names)!r}, expected some of {known}")
+    known = (OWN, *NETWORKS, *WORDS)
+    if not names or set(names) - set(known):
+        raise ValueError(
+            f"judges is {','.join(names)!r}, expected some of {', '.join(known)}"
+        )
     return tuple(dict.fromkeys(name for name in names if name != OWN))
 
 
 def fit_judges(
-    names: Sequence[str], catalogue: Catalogue, split: str = "train"
+    names: Sequence[str],
+    catalogue: Catalogue,
+    directory: pathlib.Path | None = None,
+    *,
+    split: str = "train",
 ) -> dict[str, JudgeFn]:
-    """Fit a ridge probe on each network's embedding of training clips.
+    """Tie each network's hearing of training clips to the classes.
 
     Args:
       names: of `check_names`.
       catalogue: the data set.
+      directory: where to keep what was heard of its clips; None keeps nothing.
       split: training clips; test clips are never fitted on.
 
     Returns:
@@ -48,26 +71,58 @@ def fit_judges(
 
     Raises:
       ModuleNotFoundError: a package that carries weights is not installed.
-      ValueError: weights with other contents.
+      ValueError: weights with other contents, no such split, or a network that has
+        words for fewer than two classes.
     """
+    if not names:
+        return {}
+    require_split(catalogue, split)
     rows = _first_of_each_class(catalogue.clip_label[split])
-    clips = np.asarray(catalogue.clips[split][rows], np.float32) * INT16_SCALE
+    # As long as what is judged: whole clips fill two patches of musicnn, crops one.
+    clips = np.asarray(catalogue.clips[split][rows, : crop_samples(catalogue)])
     label = catalogue.clip_label[split][rows]
+    ears: dict[str, _Ear] = {}
+    heard: dict[str, np.ndarray] = {}
     found: dict[str, JudgeFn] = {}
     for name in names:
-        network = NETWORKS[name]
-        params = network.read_params(network.WEIGHTS.find())
-        embed = jax.jit(
-            functools.partial(network.embed, rate_hz=catalogue.sample_rate_hz)
-        )
-        heard = _in_batches(functools.partial(embed, params), clips)
-        probe, _ = probes.best_ridge(heard, label, len(catalogue.class_names))
-        found[name] = _judge(embed, params, probe)
+        network = WORDS.get(name, name)
+        if network not in ears:
+            ears[network] = _Ear(NETWORKS[network], catalogue.sample_rate_hz)
+            heard[network] = ears[network].clips(clips, directory)
+        probe = _fit(name, ears[network], heard[network], label, catalogue.class_names)
+        found[name] = _judge(ears[network], probe)
     return found
 
 
-def _judge(embed: Any, params: Params, probe: probes.Probe) -> JudgeFn:
-    return lambda waves: probes.class_log_prob(probe, embed(params, waves))
+def credit(name: str) -> dict[str, Any]:
+    """Return whose weights a judge has, and under which licence."""
+    weights = NETWORKS[WORDS.get(name, name)].WEIGHTS
+    return {
+        key: getattr(weights, key) for key in ("requirement", "licence", "notice")
+    } | {"sha256": dict(weights.files)}
+
+
+def _fit(
+    name: str,
+    ear: "_Ear",
+    heard: np.ndarray,
+    label: np.ndarray,
+    class_names: Sequence[str],
+) -> probes.Probe:
+    if name not in WORDS:
+        return probes.best_ridge(heard, label, len(class_names))[0]
+    words = musicnn.words_of_classes(class_names)
+    if sum(word is not None for word in words) < 2:
+        raise ValueError(
+            f"judges has {name!r}, expected a data set with two classes or more that "
+            f"{WORDS[name]} has words for"
+        )
+    fit = probes.fit_words(np.asarray(ear.params["tags"]["kernel"]), words)
+    return probes.with_temperature(fit, heard, label, len(class_names))[0]
+
+
+def _judge(ear: "_Ear", probe: probes.Probe) -> JudgeFn:
+    return lambda waves: probes.class_log_prob(probe, ear.hear(waves))
 
 
 def _first_of_each_class(label: np.ndarray) -> np.ndarray:
@@ -75,12 +130,59 @@ def _first_of_each_class(label: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def _in_batches(embed: Any, clips: np.ndarray) -> np.ndarray:
-    """Embed clips a batch at a time; the last one is filled up, not recompiled."""
-    found = []
-    for start in range(0, len(clips), BATCH):
-        part = clips[start : start + BATCH]
-        filled = np.zeros((BATCH, clips.shape[1]), np.float32)
-        filled[: len(part)] = part
-        found.append(np.asarray(embed(filled))[: len(part)])
-    return np.concatenate(found)
+class _Ear:
+    """A network with its weights, hearing at the rate of a data set."""
+
+    def __init__(self, network: Any, rate_hz: int) -> None:
+        self._weights, self._rate_hz = network.WEIGHTS, rate_hz
+        self.params = network.read_params(network.WEIGHTS.find())
+        embed = jax.jit(functools.partial(network.embed, rate_hz=rate_hz))
+        self._embed = functools.partial(embed, self.params)
+        self._last: tuple[Any, jax.Array] | None = None
+
+    def hear(self, waves: Any) -> jax.Array:
+        """Embed waveforms; two judges with one ear hear the same ones once."""
+        if self._last is None or self._last[0] is not waves:
+            self._last = waves, self._embed(waves)
+        return self._last[1]
+
+    def clips(self, clips: np.ndarray, directory: pathlib.Path | None) -> np.ndarray:
+        """Embed int16 clips, or read what was heard of the same ones before."""
+        if directory is None:
+            return self._in_batches(clips)
+        name = f"heard_{self._weights.name}_{self._fingerprint(clips)}.npy"
+        kept = _load(directory / name, len(clips))
+        if kept is not None:
+            return kept
+        heard = self._in_batches(clips)
+        try:
+            save_array(directory / name, heard)
+        except OSError:  # a read-only data set: hearing anew takes a minute
+            return heard
+        return heard
+
+    def _fingerprint(self, clips: np.ndarray) -> str:
+        """Return a short hash of the weights and of what they are to hear."""
+        described = (sorted(self._weights.files.items()), self._rate_hz, clips.shape)
+        digest = hashlib.sha256(repr(described).encode())
+        digest.update(np.ascontiguousarray(clips).tobytes())
+        return digest.hexdigest()[:16]
+
+    def _in_batches(self, clips: np.ndarray) -> np.ndarray:
+        """Embed clips a batch at a time; the last one is filled up, not recompiled."""
+        found = []
+        for start in range(0, len(clips), BATCH):
+            part = clips[start : start + BATCH] * INT16_SCALE
+            filled = np.zeros((BATCH, clips.shape[1]), np.float32)
+            filled[: len(part)] = part
+            found.append(np.asarray(self.hear(filled))[: len(part)])
+        return np.concatenate(found)
+
+
+def _load(path: pathlib.Path, rows: int) -> np.ndarray | None:
+    """Read embeddings; None if they are not there or cannot be read."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and len(found) == rows else None

@@ -32,6 +32,8 @@ SeparateFn = Callable[
     [Float[Array, "b t"], Float[Array, "b k d"]], Float[Array, "b k t"]
 ]
 JudgeFn = Callable[[Float[Array, "*b t"]], Float[Array, "*b c"]]
+"""Waveforms -> class log-probabilities; -inf for classes that it cannot name, whose
+targets it does not score."""
 Scores = dict[str, np.ndarray]
 
 
@@ -218,8 +220,9 @@ def _judge(name: str, log_prob: Array, label: np.ndarray) -> dict[str, np.ndarra
     values = np.asarray(log_prob)
     index = np.broadcast_to(label[:, None], values.shape[:-1])
     picked = np.take_along_axis(values, index[..., None], axis=-1)[..., 0]
-    hit = (values.argmax(axis=-1) == index).astype(values.dtype)
-    return {name: picked, f"{name}_accuracy": hit}
+    picked = np.where(np.isneginf(picked), np.nan, picked)  # a class it cannot name
+    hit = np.where(np.isnan(picked), np.nan, values.argmax(axis=-1) == index)
+    return {name: picked, f"{name}_accuracy": hit.astype(values.dtype)}
 
 
 @jax.jit

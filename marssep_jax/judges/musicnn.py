@@ -6,7 +6,7 @@ through three convolutions over time; maximum and mean over time lead to a layer
 200 numbers, the embedding, and from there to the tags.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -156,6 +156,28 @@ def _conv(layer: Params, value: Array, padding: str) -> Array:
 def _normed(layer: Params, value: Array) -> Array:
     ones = (1,) * (value.ndim - 1)
     return value * layer["scale"].reshape(*ones, -1) + layer["shift"].reshape(*ones, -1)
+
+
+def words_of_classes(class_names: Sequence[str]) -> tuple[int | None, ...]:
+    """Return for each class the tag that means it, None where there is none.
+
+    A tag means a class if it is the name, or a word of it or that word's plural. Where
+    two tags would do, or two classes share one, none is taken: it could not tell them
+    apart.
+
+    >>> [word and TAGS[word] for word in words_of_classes(["harp", "drum kit", "tuba"])]
+    ['harp', 'drums', None]
+    """
+    found = [_tag_of(name.lower()) for name in class_names]
+    return tuple(tag if found.count(tag) == 1 else None for tag in found)
+
+
+def _tag_of(name: str) -> int | None:
+    if name in TAGS:
+        return TAGS.index(name)
+    words = {form for word in name.split() for form in (word, f"{word}s")}
+    tags = [number for number, tag in enumerate(TAGS) if tag in words]
+    return tags[0] if len(tags) == 1 else None
 
 
 def read_params(paths: Mapping[str, Any]) -> Params:

@@ -111,6 +111,17 @@ def test_further_judges_have_names_of_their_own():
     assert not any(name.startswith("judge_c") for name in plain)
 
 
+def test_classes_that_a_judge_cannot_name_are_not_scored():
+    def knows_the_first(waveform):
+        return judge(waveform).at[..., 1].set(-jnp.inf)
+
+    more = {"half": knows_the_first}
+    scores = evaluate([make_mixture(0)], more_judges=more).scores["text"]
+    for name in ("judge_half", "judge_half_accuracy"):
+        assert np.isnan(scores[name]).tolist() == [[False, True]]
+    assert np.isfinite(scores["judge"]).all()
+
+
 def test_ratios_of_the_first_batches_only():
     mixtures = [make_mixture(n) for n in range(5)]
     some = evaluate(mixtures, bss=2, batch_size=2).scores["text"]

@@ -73,6 +73,38 @@ def test_a_class_that_was_never_shown_is_never_named():
     assert accuracy(probe, embedding, label) > 0.97
 
 
+def test_words_are_not_learnt_from_labels():
+    """Shuffled labels change nothing; a class without a word is never named."""
+    embedding, label = clouds()
+    kernel = np.random.default_rng(1).standard_normal((6, 3))
+    fit = probes.fit_words(kernel, (2, None, 0, None))
+    probe = fit(embedding, label, 4)
+    shuffled = fit(embedding, np.roll(label, 7), 4)
+    for found, expected in zip(probe, shuffled, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    logits = (embedding - probe.mean) @ probe.weight + probe.bias
+    np.testing.assert_allclose(logits[:, [0, 2]].std(axis=0), 1.0, rtol=1e-5)
+    named = np.asarray(probes.class_log_prob(probe, embedding))
+    assert np.isneginf(named[:, [1, 3]]).all()
+    fitted, _ = probes.with_temperature(fit, embedding, label, 4)
+    assert np.isfinite(fitted.weight).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("acoustic guitar", "drum kit", "tuba"), ("guitar", "drums", None)),
+        (("Male Voice", "harp", "harpsichord"), ("male voice", "harp", "harpsichord")),
+        (("bass guitar", "guitar"), (None, None)),  # one word for two
+        (("piano and violin",), (None,)),  # two words for one
+    ],
+)
+def test_words_of_classes(names, words):
+    found = musicnn.words_of_classes(names)
+    shown = tuple(None if tag is None else musicnn.TAGS[tag] for tag in found)
+    assert shown == words
+
+
 def test_missing_package_and_other_contents(tmp_path, monkeypatch):
     weights = PackagedWeights(
         "deaf", "deaf_judge", "deaf==1.0", "MIT", "nobody", {"a.bin": "00"}
