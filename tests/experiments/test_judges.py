@@ -164,13 +164,14 @@ def test_how_well_they_judge_the_embedded_set():
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     try:
-        catalogue = load_catalogue(find_directory("instruments", "data"))
+        directory = find_directory("instruments", "data")
     except ValueError:
         pytest.skip("instruments is not prepared")
-    fitted = judges.fit_judges(tuple(LOWEST), catalogue)
+    catalogue = load_catalogue(directory)
+    fitted = judges.fit_judges(tuple(LOWEST), catalogue, directory)
     for split, column in (("seen", 0), ("unseen", 1)):
-        label = catalogue.clip_label[split]
-        clips = catalogue.clips[split][:, : crop_samples(catalogue)]
+        label = catalogue.clip_label[split][::2]  # half are as telling
+        clips = catalogue.clips[split][::2, : crop_samples(catalogue)]
         waves = jnp.asarray(clips * judges.INT16_SCALE)
         for name, lowest in LOWEST.items():
             found = np.asarray(fitted[name](waves))
