@@ -169,7 +169,8 @@ def _portable(array: np.ndarray) -> np.ndarray:
     """View what NumPy has no name for (bfloat16, float8) as unsigned integers."""
     if array.dtype.kind != "V":
         return array
-    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+    # Not ascontiguousarray, which makes a scalar a vector.
+    return np.asarray(array, order="C").view(f"u{array.dtype.itemsize}")
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:

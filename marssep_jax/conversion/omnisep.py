@@ -63,7 +63,9 @@ def find_layers(source: Mapping[str, np.ndarray]) -> Layers:
     for group, keys in groups.items():
         if not keys:
             raise ValueError(f"no key begins with {group!r}")
-    unet = [key.removesuffix(".weight") for key in groups[UNET] if ".weight" in key]
+    unet = [
+        key.removesuffix(".weight") for key in groups[UNET] if key.endswith(".weight")
+    ]
     sizes = {name: source[f"{name}.weight"].shape for name in unet}
     norms = [name for name in unet if len(sizes[name]) == 1]
     # The input's norm has a name of its own; all others have more channels.

@@ -44,9 +44,9 @@ def test_round_trip_without_a_template(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int32", "bool", "uint8"])
 def test_dtypes_survive(tmp_path, dtype):
-    leaf = jnp.asarray([0, 1, 3], dtype)
-    save_bundle(tmp_path / "m", make_bundle()._replace(model_state={"x": leaf}))
-    equal(load_bundle(tmp_path / "m").model_state, {"x": leaf})
+    state = {"x": jnp.asarray([0, 1, 3], dtype), "scalar": jnp.asarray(1, dtype)}
+    save_bundle(tmp_path / "m", make_bundle()._replace(model_state=state))
+    equal(load_bundle(tmp_path / "m").model_state, state)
 
 
 def test_names_of_parameters_may_hold_anything(tmp_path):
