@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
-from marssep_jax.conversion.store import is_encoder, load_encoder
 from marssep_jax.models.separator import count_parameters
+from marssep_jax.weights.store import is_encoder, load_encoder
 
 PARTS = ("separator_params", "model_state", "encoder_params", "judge_params")
 

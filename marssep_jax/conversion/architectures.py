@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from marssep_jax.conversion import clap, imagebind, minilm, omnisep
 from marssep_jax.conversion.rules import Rule
-from marssep_jax.conversion.store import save_encoder
 from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.weights.store import save_encoder
 
 
 class Architecture(NamedTuple):

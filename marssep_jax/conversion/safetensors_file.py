@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from marssep_jax.conversion.tensors import MappedFile, TensorSource, view
+from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.weights.mapped import MappedFile, view
 
 INDEX = ".index.json"
 

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from marssep_jax.conversion import stored_zip
 from marssep_jax.conversion.safetensors_file import INDEX, open_index, open_safetensors
 from marssep_jax.conversion.tensors import TensorSource
 from marssep_jax.conversion.torch_archive import open_torch
+from marssep_jax.weights import stored_zip
 
 EXPECTED = "weights as PyTorch (.pth, .pt, .bin) or safetensors files"
 # What a folder is searched for, the first that is there.

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from marssep_jax.conversion.sorted_table import Fields, read_table
-from marssep_jax.conversion.tensors import MappedFile, TensorSource, view
+from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.weights.mapped import MappedFile, view
 
 INDEX = ".index"
 MAX_INDEX_BYTES = 1 << 26

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from marssep_jax.conversion import torch_pickle
-from marssep_jax.conversion.stored_zip import Member, members
-from marssep_jax.conversion.tensors import MappedFile, TensorSource, view
+from marssep_jax.conversion.tensors import TensorSource
 from marssep_jax.conversion.torch_objects import StoredTensor
+from marssep_jax.weights.mapped import MappedFile, view
+from marssep_jax.weights.stored_zip import Member, members
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 MAX_DEPTH = 16

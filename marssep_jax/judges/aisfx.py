@@ -16,8 +16,6 @@ from jaxtyping import Array, Float
 
 from marssep_jax.conversion import torch_pickle
 from marssep_jax.conversion.rules import TRANSFORMS
-from marssep_jax.conversion.stored_zip import members
-from marssep_jax.conversion.tensors import MappedFile, view
 from marssep_jax.conversion.torch_objects import StoredTensor
 from marssep_jax.judges.hearing import (
     compressed,
@@ -32,6 +30,8 @@ from marssep_jax.judges.packages import PackagedWeights
 from marssep_jax.preprocessing.framing import as_float32
 from marssep_jax.preprocessing.resampling import resample_sinc
 from marssep_jax.types import Params
+from marssep_jax.weights.mapped import MappedFile, view
+from marssep_jax.weights.stored_zip import members
 
 RATE_HZ = 44_100
 NUM_MELS = 96

@@ -15,7 +15,6 @@ from marssep_jax.conversion.clap import HUGGING_FACE
 from marssep_jax.conversion.convert import convert
 from marssep_jax.conversion.imagebind import IMAGEBIND_RULES
 from marssep_jax.conversion.minilm import MINILM
-from marssep_jax.conversion.store import load_encoder
 from marssep_jax.conversion.tensors import TensorSource
 from marssep_jax.encoders.bert import BERT_FIELDS
 from marssep_jax.encoders.clap import HTSAT_BASE, HTSAT_TINY, HTSAT_TINY_FUSED
@@ -23,6 +22,7 @@ from marssep_jax.encoders.clap.config import _AUDIO_FIELDS
 from marssep_jax.encoders.imagebind import ImageBindConfig
 from marssep_jax.encoders.minilm import MiniLmConfig
 from marssep_jax.inspection import describe, render
+from marssep_jax.weights.store import load_encoder
 from tests.support import clap_sizes
 from tests.support import published as reference
 from tests.support.bert_keys import bert_keys

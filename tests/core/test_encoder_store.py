@@ -12,9 +12,9 @@ import pytest
 from flax import traverse_util
 
 from marssep_jax.config import EncoderConfig
-from marssep_jax.conversion import store
-from marssep_jax.conversion.store import is_encoder, load_encoder, save_encoder
 from marssep_jax.inspection import describe, render
+from marssep_jax.weights import store
+from marssep_jax.weights.store import is_encoder, load_encoder, save_encoder
 
 SOURCE = {"name": "a.pth", "size_bytes": 99, "sha256": {"a.pth": "00ff"}}
 
@@ -147,7 +147,7 @@ def test_failure_on_the_way_leaves_nothing(tmp_path, arrays, error, existing):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from marssep_jax.conversion.store import save_encoder
+from marssep_jax.weights.store import save_encoder
 def arrays():
     yield "a", np.ones(100_000)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -4,7 +4,7 @@ import struct
 import zipfile
 from typing import NamedTuple
 
-from marssep_jax.conversion.tensors import MappedFile
+from marssep_jax.weights.mapped import MappedFile
 
 SIGNATURE = b"PK\x03\x04"
 _HEADER_BYTES = 30  # then come a name and extra fields, whose lengths end it

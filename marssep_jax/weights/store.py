@@ -22,10 +22,10 @@ from flax import traverse_util
 from marssep_jax import interrupts
 from marssep_jax._version import __version__
 from marssep_jax.config import to_dict
-from marssep_jax.conversion.stored_zip import Member, members
-from marssep_jax.conversion.tensors import MappedFile, view
 from marssep_jax.folders import write_bytes, written_whole
 from marssep_jax.types import Params
+from marssep_jax.weights.mapped import MappedFile, view
+from marssep_jax.weights.stored_zip import Member, members
 
 FORMAT = "marssep-encoder"
 FORMAT_VERSION = 1
