@@ -12,12 +12,14 @@ from marssep_jax import advantages, objectives, policy, rewards, surrogates
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.checkpoint.workdir import differences
 from marssep_jax.config import (
+    EncoderConfig,
     OptimiserConfig,
     PolicyConfig,
     UpdateConfig,
     to_dict,
 )
 from marssep_jax.encoders import Encoder, make_encoder
+from marssep_jax.encoders.backbones import initial_params
 from marssep_jax.features import Frontend, make_frontend
 from marssep_jax.fusion import Fusion, make_fusion
 from marssep_jax.listening import make_grid_listener, make_waveform_listener
@@ -56,11 +58,15 @@ def make_parts(settings: Settings) -> Parts:
     )
 
 
-def init_encoder(key: jax.Array, parts: Parts) -> Params:
-    """Return random parameters of encoder and pooling."""
+def init_encoder(key: jax.Array, parts: Parts, config: EncoderConfig) -> Params:
+    """Return parameters of encoder and pooling; what is not published is random.
+
+    Raises:
+      ValueError: published weights that cannot be read.
+    """
     encoder_key, fusion_key = jax.random.split(key)
     return {
-        "encoder": parts.encoder.init(encoder_key),
+        "encoder": initial_params(encoder_key, parts.encoder, config),
         "fusion": parts.fusion.init(fusion_key),
     }
 

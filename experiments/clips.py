@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
-from experiments.embeddings import EmbeddingBank
+from experiments.embeddings import EmbeddingBank, fitted
 from marssep_jax.alignment import AlignmentBatch
 from marssep_jax.contrastive import discriminability
-from marssep_jax.encoders.text import tokenise
+from marssep_jax.encoders.inputs import EncoderInputs
 
 HEARD = ("audio", "view", "positive", "negative")
 
@@ -24,20 +24,11 @@ class Tables(NamedTuple):
     images: np.ndarray
 
 
-def make_tables(catalogue: Catalogue, text_length: int, image_size: int) -> Tables:
-    """Tokenise the captions and lay out the pictures of a data set.
-
-    Raises:
-      ValueError: pictures of another size than the encoder's.
-    """
-    images = catalogue.images
-    if len(images) and images.shape[1] != image_size:
-        raise ValueError(
-            f"image_size is {image_size}, expected {images.shape[1]} as prepared"
-        )
-    blank = np.zeros((1, image_size, image_size, 3), np.uint8)
-    stacked = np.concatenate([images, blank]) if len(images) else blank
-    return Tables(tokenise(catalogue.texts, text_length), stacked)
+def make_tables(catalogue: Catalogue, inputs: EncoderInputs) -> Tables:
+    """Tokenise the captions and lay out the pictures of a data set."""
+    images = fitted(catalogue.images, inputs)
+    blank = np.zeros((1, *images.shape[1:]), np.uint8)
+    return Tables(inputs.text(catalogue.texts), np.concatenate([images, blank]))
 
 
 def to_alignment_batch(raw: dict[str, np.ndarray], tables: Tables) -> AlignmentBatch:

@@ -16,6 +16,7 @@ from marssep_jax.config import (
     from_dict,
 )
 from marssep_jax.encoders import make_encoder, make_judge
+from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.evaluation import make_separate_fn
 from marssep_jax.evaluation.scoring import JudgeFn
 from marssep_jax.features import make_frontend
@@ -29,7 +30,9 @@ keep = functools.lru_cache(maxsize=4)
 @keep
 def embedder(encoder: EncoderConfig, frontend: FrontendConfig) -> EmbedFn:
     """Return the function that embeds a data set."""
-    return make_catalogue_embedder(make_encoder(encoder, frontend), encoder.text_length)
+    return make_catalogue_embedder(
+        make_encoder(encoder, frontend), make_inputs(encoder)
+    )
 
 
 @keep

@@ -14,7 +14,7 @@ from data_pipelines.catalogue import Catalogue
 from data_pipelines.manifest import fingerprint as audio_fingerprint
 from data_pipelines.manifest import render
 from marssep_jax.encoders import Encoder
-from marssep_jax.encoders.text import tokenise
+from marssep_jax.encoders.inputs import EncoderInputs
 from marssep_jax.evaluation import EvaluationMixture
 from marssep_jax.types import MixtureBatch, Params
 
@@ -36,12 +36,12 @@ class EmbeddingBank(NamedTuple):
 EmbedFn = Callable[..., EmbeddingBank]
 
 
-def make_catalogue_embedder(encoder: Encoder, text_length: int) -> EmbedFn:
+def make_catalogue_embedder(encoder: Encoder, inputs: EncoderInputs) -> EmbedFn:
     """Build the function that embeds a data set; it compiles once per modality.
 
     Args:
       encoder: the encoder.
-      text_length: bytes the encoder keeps of a caption.
+      inputs: what it is shown of captions and pictures.
 
     Returns:
       ``embed(params, catalogue, splits=None)``: captions, pictures, and the clips
@@ -54,7 +54,8 @@ def make_catalogue_embedder(encoder: Encoder, text_length: int) -> EmbedFn:
     def embed(
         params: Params, catalogue: Catalogue, splits: Sequence[str] | None = None
     ) -> EmbeddingBank:
-        ids = tokenise(catalogue.texts, text_length)
+        ids = inputs.text(catalogue.texts)
+        params = jax.device_put(params)  # once, not with every batch
         names = list(catalogue.clips) if splits is None else splits
         return EmbeddingBank(
             _in_batches(text, params, ids, dim, np.int32),
@@ -62,7 +63,7 @@ def make_catalogue_embedder(encoder: Encoder, text_length: int) -> EmbedFn:
                 name: _in_batches(audio, params, catalogue.clips[name], dim, np.float32)
                 for name in names
             },
-            _in_batches(image, params, catalogue.images, dim, np.uint8),
+            _in_batches(image, params, fitted(catalogue.images, inputs), dim, np.uint8),
         )
 
     return embed
@@ -83,6 +84,15 @@ def _in_batches(
         filled[: len(part)] = part
         found[start : start + BATCH] = embed(params, filled)[: len(part)]
     return found
+
+
+def fitted(images: np.ndarray, inputs: EncoderInputs) -> np.ndarray:
+    """Bring the pictures of a data set to the size that an encoder sees."""
+    first = inputs.image(np.zeros((8, 8, 3), np.uint8))
+    if images.shape[1:] == first.shape:
+        return images
+    rows = [inputs.image(picture) for picture in images]
+    return np.stack(rows) if rows else np.zeros((0, *first.shape), np.uint8)
 
 
 def normalised(values: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ from marssep_jax.bundle import ModelBundle, save_bundle
 from marssep_jax.checkpoint import CheckpointStore, Workdir, open_workdir
 from marssep_jax.config import OptimiserConfig, to_dict
 from marssep_jax.encoders import make_judge
+from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.judging import ClipBatch, make_judge_update
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.state import TrainState, create_state
@@ -78,7 +79,7 @@ def train_listeners(
             announce(f"{workdir} is complete: nothing is trained again")
         trainer = _Trainer(settings, parts, data.catalogue, opened)
         key = jax.random.fold_in(jax.random.key(settings.seed), 1)
-        results, params = [], build.init_encoder(key, parts)
+        results, params = [], build.init_encoder(key, parts, settings.encoder)
         stages = paper_stages(settings.align.heads_only)
         for number, stage in enumerate(stages):
             results.append(trainer.align(number, stage, params))
@@ -110,7 +111,7 @@ class _Trainer:
     def align(self, number: int, stage: StageConfig, params: Params) -> TrainingResult:
         """Run one alignment stage."""
         plan, encoder = self._settings.align, self._settings.encoder
-        tables = make_tables(self._catalogue, encoder.text_length, encoder.image_size)
+        tables = make_tables(self._catalogue, make_inputs(encoder))
         steps = plan.num_steps[number]
         tx = trainable_only(
             build.make_optimiser(_schedule(plan, steps)), stage.trainable

@@ -15,6 +15,7 @@ from experiments import build
 from experiments.settings import Settings
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.config import EncoderConfig, from_dict
+from marssep_jax.encoders.backbones import without_frozen
 from marssep_jax.types import Params
 
 
@@ -52,7 +53,9 @@ def load_start(settings: Settings, parts: build.Parts) -> Start:
     if source is None:
         print("start.encoder is empty: the encoder is random and stays so", flush=True)
         key = jax.random.fold_in(jax.random.key(settings.seed), 1)
-        found = TrainedEncoder(settings.encoder, build.init_encoder(key, parts))
+        found = TrainedEncoder(
+            settings.encoder, build.init_encoder(key, parts, settings.encoder)
+        )
         return Start(found, found, None, None, None)
     build.require_same(settings, source, "encoder", ("frontend", "encoder"))
     judge = source if source.judge_params is not None else base
@@ -101,7 +104,11 @@ def same_encoder(first: TrainedEncoder, second: TrainedEncoder) -> bool:
     if first.config != second.config:
         return False
     a, b = (
-        dict(jax.tree_util.tree_leaves_with_path(encoder.params["encoder"]))
+        dict(
+            jax.tree_util.tree_leaves_with_path(
+                without_frozen(encoder.config, encoder.params["encoder"])
+            )
+        )
         for encoder in (first, second)
     )
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)

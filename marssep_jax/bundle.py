@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from marssep_jax.config import EncoderConfig, from_dict
+from marssep_jax.encoders.backbones import digests_of, with_frozen, without_frozen
 from marssep_jax.folders import write_bytes, written_whole
 from marssep_jax.types import Params
 
@@ -37,6 +39,8 @@ class ModelBundle(NamedTuple):
     ``class_names``, ``step``, ``stage``, ``licence`` and ``versions``.
     Parameters are nested dicts of arrays, or None for a part that is missing;
     ``encoder_params`` holds those of ``encoder`` and, if it has one, ``fusion``.
+    Frozen trunks of published weights are not written: their folder is named, and
+    they are mapped from it when the bundle is read.
     """
 
     config: dict[str, Any]
@@ -58,6 +62,7 @@ def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
       OSError: no room, or no permission.
     """
     arrays: dict[str, np.ndarray] = {}
+    digests, bundle = _lightened(bundle)
     layout = {part: _flatten(getattr(bundle, part), (part,), arrays) for part in PARTS}
     with written_whole(path, RECORD, "a model") as partial:
         digest = _write_arrays(partial / ARRAYS, arrays)
@@ -66,6 +71,7 @@ def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
             "format_version": FORMAT_VERSION,
             "config": bundle.config,
             "sha256": digest,
+            "backbones": digests,
             "layout": layout,
         }
         write_bytes(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
@@ -88,11 +94,40 @@ def load_bundle(path: str | os.PathLike[str]) -> ModelBundle:
                 part: _unflatten(record["layout"][part], (part,), arrays)
                 for part in PARTS
             }
-        return ModelBundle(dict(record["config"]), **parts)
+        bundle = ModelBundle(dict(record["config"]), **parts)
+        return _completed(bundle, record.get("backbones", {}))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"checkpoint is {str(path)!r}, expected {EXPECTED} ({_why(error)})"
         ) from error
+
+
+def _lightened(bundle: ModelBundle) -> tuple[dict[str, str], ModelBundle]:
+    """Leave out frozen trunks, and say by digests what they were."""
+    config = _encoder_config(bundle)
+    if config is None:
+        return {}, bundle
+    params = dict(bundle.encoder_params)
+    params["encoder"] = without_frozen(config, params["encoder"])
+    return digests_of(config), bundle._replace(encoder_params=params)
+
+
+def _completed(bundle: ModelBundle, digests: Mapping[str, str]) -> ModelBundle:
+    """Put frozen trunks back."""
+    config = _encoder_config(bundle)
+    if config is None:
+        return bundle
+    params = dict(bundle.encoder_params)
+    params["encoder"] = with_frozen(config, params["encoder"], digests)
+    return bundle._replace(encoder_params=params)
+
+
+def _encoder_config(bundle: ModelBundle) -> EncoderConfig | None:
+    """Return the settings of an encoder that has frozen trunks; mostly None."""
+    values = bundle.config.get("encoder")
+    if not values or not values.get("backbone") or bundle.encoder_params is None:
+        return None
+    return from_dict(EncoderConfig, values)
 
 
 def resolve_bundle(path: str | os.PathLike[str]) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+ENCODERS = ("small", "imagebind")
 POOLINGS = ("mlbp", "mean", "max", "weighted", "text", "audio")
 RATIO_LEVELS = ("bin", "mask", "joint", "none")
 ADVANTAGES = ("group", "batch", "leave_one_out", "moving_average")
@@ -106,8 +107,14 @@ class SeparatorConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The small tri-modal encoder (ours; ImageBind is the published one)."""
+    """The small tri-modal encoder (ours), or published weights (paper: ImageBind).
 
+    ``backbone`` is the folder of converted weights; widths and buckets are those of
+    the small encoder's own trunks.
+    """
+
+    architecture: str = "small"  # ours; paper: "imagebind"
+    backbone: str = ""
     embed_dim: int = 96  # ours
     audio_widths: tuple[int, ...] = (32, 64, 96)  # ours
     image_widths: tuple[int, ...] = (24, 48, 96, 128)  # ours
@@ -119,7 +126,14 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        one_of(self, "architecture", ENCODERS)
         one_of(self, "pooling", POOLINGS)
+        require(
+            bool(self.backbone) == (self.architecture != "small"),
+            "backbone",
+            self.backbone,
+            "the folder of converted weights, where architecture is not 'small'",
+        )
         positive(self, "embed_dim", "audio_widths", "image_widths", "image_size")
         positive(self, "text_length", "text_buckets", "pooling_rank")
 

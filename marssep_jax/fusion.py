@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import EncoderConfig
-from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.types import Params
 
 Embedding = Float[Array, "*b d"]

@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 from marssep_jax.audio import RATE_RANGE_HZ, read_audio, resample
 from marssep_jax.config import EncoderConfig, FrontendConfig
 from marssep_jax.encoders import Encoder, make_encoder
-from marssep_jax.encoders.image import fit_image, load_image
-from marssep_jax.encoders.text import tokenise
-from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.encoders.contract import normalise
+from marssep_jax.encoders.inputs import EncoderInputs, make_inputs
+from marssep_jax.preprocessing.pictures import read_picture
 from marssep_jax.types import Params
 
 # omnisep: its inference hard-codes 1.5 q - 0.5 n.
@@ -142,7 +142,7 @@ class Embedder(NamedTuple):
     """An encoder, compiled, with the settings that query items need."""
 
     encoder: Encoder
-    encoder_config: EncoderConfig
+    inputs: EncoderInputs
     frontend_config: FrontendConfig
 
 
@@ -157,7 +157,7 @@ def make_embedder(
         text=jax.jit(encoder.text),
         image=jax.jit(encoder.image),
     )
-    return Embedder(compiled, encoder_config, frontend_config)
+    return Embedder(compiled, make_inputs(encoder_config), frontend_config)
 
 
 def embed_query(
@@ -208,20 +208,20 @@ def embed_item(embedder: Embedder, params: Params, item: QueryItem) -> Array:
     """
     _require_modality(item.modality)
     label = item.label or item.modality
-    encoder, config, frontend = embedder
+    encoder, inputs, frontend = embedder
     if item.modality == "text":
         if not _is_words(item.value):
             raise ValueError(f"{label} is {item.value!r}, expected some words")
-        ids = jnp.asarray(tokenise([item.value], config.text_length))
+        ids = jnp.asarray(inputs.text([item.value]))
         row = encoder.text(params, ids)[0]
         if not jnp.any(row):  # shorter than the n-grams the encoder reads
             raise ValueError(f"{label} is {item.value!r}, expected a longer word")
         return row
     if item.modality == "image":
-        if isinstance(item.value, (str, os.PathLike)):
-            pixels = load_image(item.value, config.image_size, label)
-        else:
-            pixels = fit_image(np.asarray(item.value), config.image_size, label)
+        pixels = item.value
+        if isinstance(pixels, (str, os.PathLike)):
+            pixels = read_picture(pixels, label)
+        pixels = inputs.image(np.asarray(pixels), label)
         return encoder.image(params, jnp.asarray(pixels)[None])[0]
     windows = _audio_windows(item.value, frontend, label)
     rows = jnp.concatenate([encoder.audio(params, row[None]) for row in windows])

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from marssep_jax.config import require
 from marssep_jax.encoders.bert import BERT_FIELDS, Bert, BertConfig, check_ids
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.encoders.published_config import read_fields, require_fixed
-from marssep_jax.encoders.trimodal import normalise
 from marssep_jax.types import Params
 
 

@@ -1,14 +1,12 @@
 """A small audio-text-vision encoder in one space (ours).
 
 Stands where ImageBind stands in the paper: three trunks, three heads and one
-temperature. Every output is L2-normalised. Pure functions over one parameter
-tree whose first level names the parts that an alignment stage may train:
-``audio``, ``audio_head``, ``text``, ``text_head``, ``image``, ``image_head``,
-``log_temperature``.
+temperature.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, cast
+import math
+from functools import partial
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from marssep_jax.config import EncoderConfig, FrontendConfig
+from marssep_jax.encoders.contract import KINDS, Encoder, normalise
 from marssep_jax.encoders.text import PAD_ID
 from marssep_jax.features import make_frontend
 from marssep_jax.layers import ConvBlock, jit_once, peak, relative_level
@@ -27,29 +26,8 @@ INITIAL_LOG_TEMPERATURE = -2.659
 RELATIVE_FLOOR = 0.03
 # The full grid is where convolutions cost most and say least.
 AUDIO_STRIDE = 4
-NORM_EPS = 1e-6
-
-
-class Encoder(NamedTuple):
-    """Pure functions of an encoder; ``d`` is the embedding dimension.
-
-    ``audio(params, waveform [..., t])``, ``audio_from_grid(params, log_mag
-    [..., h, w])``, ``text(params, ids [..., l])`` and ``image(params, pixels
-    uint8 [..., s, s, 3])`` return unit vectors [..., d].
-    """
-
-    init: Callable[[PRNGKeyArray], Params]
-    audio: Callable[[Params, Float[Array, "*b t"]], Float[Array, "*b d"]]
-    audio_from_grid: Callable[[Params, Float[Array, "*b h w"]], Float[Array, "*b d"]]
-    text: Callable[[Params, Int[Array, "*b l"]], Float[Array, "*b d"]]
-    image: Callable[[Params, UInt8[Array, "*b s s 3"]], Float[Array, "*b d"]]
-    embed_dim: int
-
-
-def normalise(value: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Scale vectors to unit length; a zero vector stays (almost) zero."""
-    square = jnp.sum(value**2, axis=-1, keepdims=True)
-    return value * jax.lax.rsqrt(square + NORM_EPS**2)
+# Axes of one item that a trunk takes.
+RANKS = {"audio": 2, "text": 1, "image": 3}
 
 
 class ConvTrunk(nn.Module):
@@ -129,7 +107,9 @@ class ImageTrunk(nn.Module):
         return jnp.concatenate([value.mean(axis=1), peak(value, 1)], axis=-1)
 
 
-def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Encoder:
+def make_small_encoder(
+    config: EncoderConfig, frontend_config: FrontendConfig
+) -> Encoder:
     """Build the encoder for one front end.
 
     The front end's rows and sample rate fix what the audio trunk hears; clips of
@@ -141,20 +121,23 @@ def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Enco
         "text": TextTrunk(config.text_buckets),
         "image": ImageTrunk(config.image_widths),
     }
-    head = nn.Dense(config.embed_dim, use_bias=False)
+    dense = nn.Dense(config.embed_dim, use_bias=False)
 
-    def run(name: str, params: Params, value: Array, rank: int) -> Array:
-        lead = value.shape[: value.ndim - rank]
-        flat = value.reshape(-1, *value.shape[value.ndim - rank :])
-        hidden = trunks[name].apply({"params": params[name]}, flat)
-        out = cast(Array, head.apply({"params": params[f"{name}_head"]}, hidden))
-        return normalise(out).reshape(*lead, config.embed_dim)
+    def features(kind: str, params: Params, value: Array) -> Array:
+        lead = value.shape[: value.ndim - RANKS[kind]]
+        flat = value.reshape(math.prod(lead), *value.shape[len(lead) :])
+        found = cast(Array, trunks[kind].apply({"params": params[kind]}, flat))
+        return found.reshape(*lead, found.shape[-1])
 
-    def audio_from_grid(params: Params, log_mag: Array) -> Array:
-        return run("audio", params, log_mag, 2)
+    def head(kind: str, params: Params, feature: Array) -> Array:
+        tree = {"params": params[f"{kind}_head"]}
+        return normalise(cast(Array, dense.apply(tree, feature)))
 
-    def audio(params: Params, waveform: Array) -> Array:
-        return audio_from_grid(params, frontend.analyse(waveform).log_mag)
+    def embed(kind: str, params: Params, value: Array) -> Array:
+        return head(kind, params, features(kind, params, value))
+
+    def grid_of(waveform: Array) -> Array:
+        return frontend.analyse(waveform).log_mag
 
     def init(key: PRNGKeyArray) -> Params:
         size = config.image_size
@@ -164,18 +147,26 @@ def make_encoder(config: EncoderConfig, frontend_config: FrontendConfig) -> Enco
             "image": jnp.zeros((1, size, size, 3), jnp.uint8),
         }
         params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
-        for name, example in examples.items():
+        for kind, example in examples.items():
             key, trunk_key, head_key = jax.random.split(key, 3)
-            hidden, variables = trunks[name].init_with_output(trunk_key, example)
-            params[name] = variables.get("params", {})
-            params[f"{name}_head"] = head.init(head_key, hidden)["params"]
+            hidden, variables = trunks[kind].init_with_output(trunk_key, example)
+            params[kind] = variables.get("params", {})
+            params[f"{kind}_head"] = dense.init(head_key, hidden)["params"]
         return params
 
     return Encoder(
         init=jit_once(init),
-        audio=audio,
-        audio_from_grid=audio_from_grid,
-        text=lambda params, ids: run("text", params, ids, 1),
-        image=lambda params, pixels: run("image", params, pixels, 3),
+        audio=lambda params, waveform: embed("audio", params, grid_of(waveform)),
+        audio_from_grid=partial(embed, "audio"),
+        text=partial(embed, "text"),
+        image=partial(embed, "image"),
         embed_dim=config.embed_dim,
+        features={
+            "audio": lambda params, waveform: features(
+                "audio", params, grid_of(waveform)
+            ),
+            "text": partial(features, "text"),
+            "image": partial(features, "image"),
+        },
+        heads={kind: partial(head, kind) for kind in KINDS},
     )

@@ -24,7 +24,7 @@ from marssep_jax.alignment import (
 )
 from marssep_jax.contrastive import MIN_LOG_TEMPERATURE
 from marssep_jax.encoders import Encoder
-from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.fusion import mlbp_fusion
 from marssep_jax.state import create_state
 
@@ -87,7 +87,7 @@ def linear_encoder():
     def audio(params, waveform):
         return run("audio", params, waveform)
 
-    return Encoder(init, audio, audio, text, image, DIM)
+    return Encoder(init, audio, audio, text, image, DIM, {}, {})
 
 
 def toy_batch(seed=0, size=8):

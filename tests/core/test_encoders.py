@@ -8,9 +8,9 @@ from PIL import Image
 
 from marssep_jax.config import EncoderConfig, FrontendConfig, JudgeConfig
 from marssep_jax.encoders import make_encoder, make_judge
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.encoders.image import fit_image, load_image
 from marssep_jax.encoders.text import PAD_ID, tokenise
-from marssep_jax.encoders.trimodal import normalise
 from marssep_jax.features import make_frontend
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

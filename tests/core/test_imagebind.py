@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.encoders.imagebind import (
     ImageBindConfig,
     make_imagebind,
     mean_of_clips,
 )
-from marssep_jax.encoders.trimodal import normalise
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

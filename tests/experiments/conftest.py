@@ -45,7 +45,7 @@ def _project(axes, params, values):
 def encoder():
     """Return an encoder of fixed projections; ``params["scale"]`` changes them."""
     sound, text, image = (partial(_project, axes) for axes in (1, 1, 3))
-    return Encoder(None, sound, None, text, image, DIM)
+    return Encoder(None, sound, None, text, image, DIM, {}, {})
 
 
 @pytest.fixture(scope="session")

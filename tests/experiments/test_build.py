@@ -130,7 +130,9 @@ def total(axes, params, values):
     return params["scale"] * jnp.sum(values, axis=axes)[..., None]
 
 
-ENCODER = Encoder(None, partial(total, -1), partial(total, (-2, -1)), None, None, 1)
+ENCODER = Encoder(
+    None, partial(total, -1), partial(total, (-2, -1)), None, None, 1, {}, {}
+)
 PARTS = build.Parts(make_frontend(FRONTEND), None, ENCODER, None)
 PARAMS = {"encoder": {"scale": jnp.asarray(2.0)}, "fusion": {}}
 

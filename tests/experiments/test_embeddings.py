@@ -20,11 +20,13 @@ from experiments.embeddings import (
     save_bank,
 )
 from marssep_jax.config import EncoderConfig
+from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.encoders.text import tokenise
 
 TEXT_LENGTH = 24
 PARAMS = {"scale": np.float32(0.37)}
 CONFIG = EncoderConfig(embed_dim=4, text_length=TEXT_LENGTH, image_size=8)
+INPUTS = make_inputs(CONFIG)
 
 
 def same(a, b):
@@ -43,7 +45,7 @@ def test_normalised():
 def test_every_row_is_embedded_at_its_place(catalogue, encoder, monkeypatch):
     """Rows come in batches, the last of them filled up: that must not show."""
     monkeypatch.setattr(embeddings, "BATCH", 7)
-    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    embed = make_catalogue_embedder(encoder, INPUTS)
     found = embed(PARAMS, catalogue)
     ids = tokenise(catalogue.texts, TEXT_LENGTH)
     expected = encoder.text(PARAMS, jnp.asarray(ids))
@@ -59,7 +61,7 @@ def test_every_row_is_embedded_at_its_place(catalogue, encoder, monkeypatch):
 
 
 def test_only_the_splits_that_are_asked_for(catalogue, encoder):
-    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    embed = make_catalogue_embedder(encoder, INPUTS)
     found = embed(PARAMS, catalogue, ("seen",))
     assert list(found.audio) == ["seen"]
     assert found.audio["seen"].shape == (12, 4)
@@ -67,7 +69,7 @@ def test_only_the_splits_that_are_asked_for(catalogue, encoder):
 
 def test_nothing_to_embed(catalogue, encoder):
     empty = catalogue._replace(images=catalogue.images[:0])
-    embed = make_catalogue_embedder(encoder, TEXT_LENGTH)
+    embed = make_catalogue_embedder(encoder, INPUTS)
     assert embed(PARAMS, empty, ()).image.shape == (0, 4)
     assert embed(PARAMS, empty, ()).audio == {}
 
@@ -234,7 +236,7 @@ def test_fingerprint_follows_all_that_embeddings_depend_on(catalogue):
 
 @pytest.fixture
 def embed(encoder):
-    return make_catalogue_embedder(encoder, TEXT_LENGTH)
+    return make_catalogue_embedder(encoder, INPUTS)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from marssep_jax.encoders.clap.model import Clap
-from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.preprocessing.clap_mel import clap_log_mel
 from marssep_jax.preprocessing.clips import clap_windows
 from marssep_jax.types import Params

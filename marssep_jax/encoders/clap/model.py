@@ -18,7 +18,7 @@ from marssep_jax.encoders.bert import check_ids
 from marssep_jax.encoders.clap.config import ClapConfig
 from marssep_jax.encoders.clap.htsat import NUM_CROPS, Htsat
 from marssep_jax.encoders.clap.roberta import Roberta
-from marssep_jax.encoders.trimodal import normalise
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.types import Params
 
 # Logits are exp(log_scale) times cosines; 0.07 is CLIP's start.

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.encoders.imagebind.config import ImageBindConfig
 from marssep_jax.encoders.imagebind.towers import (
     FRAMES,
@@ -39,7 +40,6 @@ from marssep_jax.encoders.imagebind.towers import (
     ImageTrunk,
     TextTrunk,
 )
-from marssep_jax.encoders.trimodal import normalise
 from marssep_jax.layers import jit_once
 from marssep_jax.types import Params
 
@@ -83,7 +83,7 @@ class ImageBind(NamedTuple):
 def mean_of_clips(embedding: Float[Array, "*b s d"]) -> Float[Array, "*b d"]:
     """Average the clips of one recording, as ImageBind does: not a unit vector.
 
-    For cosines apply `normalise` of `marssep_jax.encoders.trimodal`.
+    For cosines apply `normalise` of `marssep_jax.encoders.contract`.
     """
     return embedding.mean(axis=-2)
 

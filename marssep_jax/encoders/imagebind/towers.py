@@ -141,8 +141,10 @@ class TextTrunk(nn.Module):
         position = self.param(
             "position", nn.initializers.normal(0.01), (config.text_length, width)
         )
-        words = table.at[ids].get(
-            mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+        words = (
+            jnp.asarray(table)
+            .at[ids]
+            .get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         )
         tokens = words + position[None, :length]
         later = jnp.arange(length)[None] > jnp.arange(length)[:, None]
