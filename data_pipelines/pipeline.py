@@ -5,7 +5,13 @@ import numpy as np
 from data_pipelines import mixing
 from data_pipelines.catalogue import Catalogue, crop_samples
 from data_pipelines.mixing import tf
-from data_pipelines.plan import Index, MixtureSpec, plan_alignment, plan_mixtures
+from data_pipelines.plan import (
+    Index,
+    MixtureSpec,
+    plan_alignment,
+    plan_mixtures,
+    plan_sweep,
+)
 from data_pipelines.streams import (
     BatchStream,
     call,
@@ -104,6 +110,7 @@ def alignment_batches(
     gain_db: float = 5.0,
     eq_db: float = 4.0,
     heard: tuple[str, ...] = HEARD,
+    views: int = 0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> BatchStream:
@@ -122,6 +129,7 @@ def alignment_batches(
       gain_db: Gains are uniform within plus and minus this.
       eq_db: Standard deviation at the equaliser's knots.
       heard: Which waveforms to make; leaving some out changes no other.
+      views: 0 draws clips at random; else all clips come in order, each this often.
       process_index: This host's number.
       process_count: How many hosts share a batch.
 
@@ -148,8 +156,14 @@ def alignment_batches(
     marred = [place for place in own if HEARD[place] in _RESIDUE_OF]
     columns = own + [len(HEARD) + place for place in marred]
 
+    def choose(step: int) -> dict[str, np.ndarray]:
+        if not views:
+            return plan_alignment(index, batch_size, seed, step)
+        label = catalogue.clip_label[split]
+        return plan_sweep(index, label, views, batch_size, seed, step)
+
     def fetch(step: np.int64, offset: np.ndarray) -> list[np.ndarray]:
-        plan = plan_alignment(index, batch_size, seed, int(step))
+        plan = choose(int(step))
         chosen = np.stack([plan[_DRAWN[column]] for column in columns], axis=1)
         crops = read_crops(clips, chosen[rows], offset[rows][:, columns], length)
         return [crops, *(plan[name][rows] for name in _ALIGNMENT_KEYS)]

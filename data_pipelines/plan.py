@@ -188,6 +188,37 @@ def plan_alignment(
     return {"label": label.astype(np.int32), **ids}
 
 
+def plan_sweep(
+    index: Index, label: np.ndarray, views: int, batch_size: int, seed: int, step: int
+) -> dict[str, np.ndarray]:
+    """Choose a batch of all clips in order, each of them ``views`` times in a row.
+
+    Args:
+      index: Rows by class.
+      label: Class of every clip of the split.
+      views: How often each clip comes; residues differ.
+      batch_size: Items in the batch; the last batch goes on at the first clip.
+      seed: Seed of the residues.
+      step: Number of the batch.
+
+    Returns:
+      int32 [B] each, as `plan_alignment`; positive and negative are the clip itself.
+    """
+    rng = generator(seed, step, 2)
+    rows = np.arange(step * batch_size, (step + 1) * batch_size)
+    clip = (rows // views % len(label)).astype(np.int32)
+    residue = [
+        pick(rng, index.clips[pick(rng, index.labels[index.labels != label[row]])])
+        for row in clip
+    ]
+    return {
+        "label": label[clip].astype(np.int32),
+        **dict.fromkeys(("clip_id", "positive_id", "negative_id"), clip),
+        "residue_id": np.asarray(residue, np.int32),
+        **dict.fromkeys(("text_id", "image_id"), np.full(batch_size, -1, np.int32)),
+    }
+
+
 _ALIGNMENT_IDS = (
     "clip_id",
     "positive_id",

@@ -1,13 +1,12 @@
-"""From rows of a data set to what the encoder's stages take and are scored by."""
+"""From rows of a data set to what the encoder's stages take."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
-from experiments.embeddings import EmbeddingBank, fitted
+from experiments.embeddings import fitted
 from marssep_jax.alignment import AlignmentBatch
-from marssep_jax.contrastive import discriminability
 from marssep_jax.encoders.inputs import EncoderInputs
 
 HEARD = ("audio", "view", "positive", "negative")
@@ -38,28 +37,3 @@ def to_alignment_batch(raw: dict[str, np.ndarray], tables: Tables) -> AlignmentB
     arrays["image"] = tables.images[raw["image_id"]]  # -1 is the blank
     arrays["has_image"] = (raw["image_id"] >= 0).astype(np.float32)
     return AlignmentBatch(label=raw["label"], **arrays)  # type: ignore[arg-type]
-
-
-def recall_metrics(
-    bank: EmbeddingBank, catalogue: Catalogue, split: str
-) -> dict[str, float]:
-    """Return similarity gaps and R@1 of clips with captions, clips and pictures.
-
-    Clips are compared with other clips: even rows of a split with odd ones.
-    Pictures are those of the test artists; without any they are left out.
-    """
-    clips, label = bank.audio[split], catalogue.clip_label[split]
-    shown = catalogue.image_split == 1
-    pairs = {
-        "text": (clips, bank.text, label, catalogue.text_label),
-        "audio": (clips[::2], clips[1::2], label[::2], label[1::2]),
-        "image": (clips, bank.image[shown], label, catalogue.image_label[shown]),
-    }
-    metrics: dict[str, float] = {}
-    for kind, (left, right, left_label, right_label) in pairs.items():
-        if len(right):
-            here = np.isin(left_label, right_label)  # some classes have no picture
-            arrays: Any = (left[here], right, left_label[here], right_label)
-            found = discriminability(*arrays)
-            metrics |= {f"eval/{kind}_{n}": float(v) for n, v in found.items()}
-    return metrics

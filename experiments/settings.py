@@ -13,6 +13,7 @@ from typing import Any
 import ml_collections
 
 from marssep_jax.config import (
+    AlignmentLossConfig,
     EncoderConfig,
     FrontendConfig,
     JudgeConfig,
@@ -90,7 +91,10 @@ class AlignConfig:
     learning_rate: float = 2e-3
     warmup_steps: int = 20
     weight_decay: float = 1e-4
+    schedule: str = "progressive"  # paper; the ablation: "joint", all losses at once
     heads_only: bool = False  # paper: True, with a pretrained backbone
+    cached_views: int = 4  # of each clip, where all trunks are frozen
+    forgetting: float = 0.1  # share of its R@1 that an earlier stage may lose
     residue_share: float = 0.7  # clips that carry a residue of another sound
     residue_db: tuple[float, float] = (-24.0, -2.0)  # its level against the clip
     masked_share: float = 0.5  # most of a clip's grid that is turned down
@@ -101,9 +105,11 @@ class AlignConfig:
         stages, expected = len(self.num_steps), "three numbers, one for each stage"
         require(stages == 3, "num_steps", self.num_steps, expected)
         at_least(self, 2, "batch_size")  # InfoNCE compares a clip with the others
+        at_least(self, 2, "cached_views")  # a clip has another view
+        one_of(self, "schedule", ("progressive", "joint"))
         at_least(self, 0, "num_steps", "log_every", "warmup_steps", "weight_decay")
         positive(self, "learning_rate")
-        share(self, "residue_share", "masked_share")
+        share(self, "residue_share", "masked_share", "forgetting")
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,7 @@ class Settings:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
+    align_loss: AlignmentLossConfig = field(default_factory=AlignmentLossConfig)
     judge_training: JudgeTrainingConfig = field(default_factory=JudgeTrainingConfig)
     start: StartConfig = field(default_factory=StartConfig)
 
@@ -181,6 +188,12 @@ class Settings:
             "config.separator.embed_dim",
             self.separator.embed_dim,
             f"{self.encoder.embed_dim} as config.encoder has",
+        )
+        require(
+            self.align.heads_only or self.encoder.architecture == "small",
+            "config.align.heads_only",
+            self.align.heads_only,
+            f"True: the trunks of {self.encoder.architecture} are frozen",
         )
         require(
             self.stage == "supervised" or bool(self.start.separator),

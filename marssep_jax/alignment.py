@@ -1,9 +1,8 @@
 """Progressive alignment of the reward encoder (method section 3).
 
-Three stages, each a weighted sum of the losses below and a set of parts that may
-learn: audio-text, then audio-audio, then audio-vision, with shares of the earlier
-losses kept against forgetting. The pooling that makes the reward's anchor learns
-beside them, on detached embeddings.
+A stage (`marssep_jax.curriculum`) is a weighted sum of the losses below and a set of
+parts that may learn. The pooling that makes the reward's anchor learns beside them,
+on detached embeddings.
 """
 
 import dataclasses
@@ -17,16 +16,15 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from marssep_jax.contrastive import info_nce, triplet
+from marssep_jax.curriculum import StageConfig
 from marssep_jax.encoders import Encoder
 from marssep_jax.fusion import Fusion
 from marssep_jax.state import TrainState
 from marssep_jax.types import Metrics, Params
 
-AUDIO_TEXT_PARTS = ("audio", "audio_head", "text", "text_head", "log_temperature")
-
 
 class AlignmentBatch(NamedTuple):
-    """Clips with their captions and pictures.
+    """Clips with their captions and pictures, or features of frozen trunks.
 
     ``view`` is a second augmentation of ``audio``; ``positive`` another clip of
     its class; ``negative`` a clip of another class of the same family. Those that
@@ -35,77 +33,12 @@ class AlignmentBatch(NamedTuple):
 
     audio: Float[Array, "b t"]
     view: Float[Array, "b t"]
-    text: Int[Array, "b l"]
-    image: UInt8[Array, "b s s 3"]
+    text: Int[Array, "b l"] | Float[Array, "b f"]
+    image: UInt8[Array, "b s s 3"] | Float[Array, "b f"]
     has_image: Float[Array, " b"]
     label: Int[Array, " b"]
     positive: Float[Array, "b t"] | None = None
     negative: Float[Array, "b t"] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class StageConfig:
-    """One alignment stage. Weights are by loss name; all values ours."""
-
-    name: str
-    weights: tuple[tuple[str, float], ...]
-    trainable: tuple[str, ...] = AUDIO_TEXT_PARTS
-    margin: float = 0.2
-
-
-def paper_stages(heads_only: bool) -> tuple[StageConfig, StageConfig, StageConfig]:
-    """Return the three stages of the paper.
-
-    Args:
-      heads_only: train heads and temperature alone, as the paper does with a
-        pretrained backbone. A small encoder starts from nothing, so its trunks
-        must learn too: audio and text first, vision in the last stage.
-    """
-    heads = ("audio_head", "text_head", "image_head", "log_temperature")
-    vision = ("image", "image_head", "audio_head", "log_temperature")
-    return (
-        StageConfig(
-            "align-1",
-            (("audio_text", 1.0), ("pooling", 1.0)),
-            heads if heads_only else AUDIO_TEXT_PARTS,
-        ),
-        StageConfig(
-            "align-2",
-            (
-                ("audio_audio", 0.5),
-                ("triplet", 1.0),
-                ("consistency", 0.5),
-                ("audio_text", 0.5),
-                ("pooling", 1.0),
-            ),
-            heads if heads_only else AUDIO_TEXT_PARTS,
-        ),
-        StageConfig(
-            "align-3",
-            (
-                ("audio_vision", 1.0),
-                ("vision_triplet", 0.5),
-                ("audio_text", 0.25),
-                ("audio_audio", 0.25),
-                ("pooling", 1.0),
-            ),
-            heads if heads_only else vision,
-        ),
-    )
-
-
-WAVEFORMS_OF = {
-    "audio_audio": ("positive",),
-    "triplet": ("positive", "negative"),
-    "vision_triplet": ("negative",),
-}
-"""What losses hear besides ``audio`` and ``view``."""
-
-
-def waveforms_heard(stage: StageConfig) -> tuple[str, ...]:
-    """Return the waveforms of an `AlignmentBatch` that a stage needs."""
-    more = {name for loss, _ in stage.weights for name in WAVEFORMS_OF.get(loss, ())}
-    return ("audio", "view", *sorted(more, reverse=True))
 
 
 class _Embedded:

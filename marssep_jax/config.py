@@ -139,6 +139,30 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class AlignmentLossConfig:
+    """Weights of the alignment's losses (method section 3); all values ours.
+
+    ``mixing`` is how much of earlier stages' losses stays: of the first in the
+    second, of the first in the third, of the second in the third.
+    """
+
+    audio_text: float = 1.0
+    audio_audio: float = 0.5
+    triplet: float = 1.0
+    consistency: float = 0.5
+    audio_vision: float = 1.0
+    vision_triplet: float = 0.5
+    pooling: float = 1.0
+    mixing: tuple[float, ...] = (0.5, 0.25, 0.5)
+    margin: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        at_least(self, 0, *(entry.name for entry in dataclasses.fields(self)))
+        require(len(self.mixing) == 3, "mixing", self.mixing, "three shares")
+
+
+@dataclass(frozen=True)
 class JudgeConfig:
     """The held-out classifier that no training stage sees (ours)."""
 

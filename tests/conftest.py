@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 # Child processes inherit these. A machine with an accelerator can be tested by
 # setting JAX_PLATFORMS itself.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -34,3 +36,16 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The many small programs of the tests are worth keeping too.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Compile a module's functions without most of XLA's passes.
+
+    Random bits, lgamma and digamma cost seconds of compilation and run for
+    microseconds here. Not for tests whose subject is rounding.
+    """
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

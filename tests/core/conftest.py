@@ -71,19 +71,6 @@ def _profile(magnitude):
     return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-@pytest.fixture(scope="module")
-def quick_compile():
-    """Compile a module's functions without most of XLA's passes.
-
-    Random bits, lgamma and digamma cost seconds of compilation and run for
-    microseconds here. Not for tests whose subject is rounding.
-    """
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="session")
 def world():
     frontend = make_frontend(CONFIG)

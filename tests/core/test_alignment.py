@@ -13,16 +13,14 @@ import optax
 import pytest
 
 from marssep_jax import contrastive
-from marssep_jax.alignment import (
+from marssep_jax.alignment import AlignmentBatch, make_alignment_update, trainable_only
+from marssep_jax.contrastive import MIN_LOG_TEMPERATURE
+from marssep_jax.curriculum import (
     AUDIO_TEXT_PARTS,
-    AlignmentBatch,
     StageConfig,
-    make_alignment_update,
     paper_stages,
-    trainable_only,
     waveforms_heard,
 )
-from marssep_jax.contrastive import MIN_LOG_TEMPERATURE
 from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.contract import normalise
 from marssep_jax.fusion import mlbp_fusion

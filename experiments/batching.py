@@ -1,0 +1,33 @@
+"""Run a compiled function over more rows than fit into one call."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+BATCH = 64
+
+
+def in_batches(
+    run: Callable[[Any], Any], rows: Any, dtype: Any, batch: int = BATCH
+) -> np.ndarray:
+    """Return what a function makes of rows, a batch at a time.
+
+    The last batch is filled up with zeros, so that nothing is compiled twice.
+
+    Args:
+      run: rows [batch, ...] -> array [batch, ...], compiled.
+      rows: array [n, ...], memory-mapped for all that matters.
+      dtype: what the function takes.
+      batch: rows a call.
+    """
+    item = rows.shape[1:]
+    shape = jax.eval_shape(run, jax.ShapeDtypeStruct((batch, *item), dtype))
+    found = np.zeros((len(rows), *shape.shape[1:]), shape.dtype)
+    for start in range(0, len(rows), batch):
+        part = np.asarray(rows[start : start + batch], dtype)
+        filled = np.zeros((batch, *item), dtype)
+        filled[: len(part)] = part
+        found[start : start + batch] = np.asarray(run(filled))[: len(part)]
+    return found
