@@ -6,16 +6,21 @@ integer arithmetic, equal on every machine, and are read memory-mapped so that a
 data set may be larger than memory.
 """
 
+import contextlib
 import itertools
 import json
 import os
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 FORMAT = 1
 """Raised when ``catalogue.json`` changes in a way old readers misread."""
+
+IMAGES = "images.npy"
 
 
 class Catalogue(NamedTuple):
@@ -54,6 +59,11 @@ class Catalogue(NamedTuple):
     description: dict[str, Any]
 
 
+def clips_name(split: str) -> str:
+    """Return the name of the file that holds a split's clips."""
+    return f"clips_{split}.npy"
+
+
 def crop_samples(catalogue: Catalogue) -> int:
     """Return the length of training and evaluation crops, in samples."""
     return int(catalogue.description.get("crop_samples", catalogue.num_samples))
@@ -77,25 +87,77 @@ def rows_by_label(label: np.ndarray, num_classes: int) -> list[np.ndarray]:
     return [order[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def save_array(path: pathlib.Path, array: np.ndarray) -> None:
-    """Write an .npy file that is either whole or not there."""
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Lend the path of a draft that takes the file's place once it is whole.
+
+    Raises:
+      OSError: naming the file, when there is no room.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:
-            np.save(file, array)
+        yield partial
         os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or str(error)  # NumPy keeps no number of its errors
+        raise OSError(error.errno, f"cannot write {path} ({reason})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def save_array(path: pathlib.Path, array: np.ndarray) -> None:
+    """Write an .npy file that is either whole or not there."""
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.save(file, array)
 
 
 def save_text(path: pathlib.Path, text: str) -> None:
     """Write a text file that is either whole or not there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+class RowWriter:
+    """Writes an .npy file row by row, for arrays that are larger than memory.
+
+    Attributes:
+      count: Rows written so far.
+    """
+
+    def __init__(
+        self, file: BinaryIO, shape: tuple[int, ...], dtype: npt.DTypeLike
+    ) -> None:
+        self._file, self._shape, self._dtype = file, shape, np.dtype(dtype)
+        self.count = 0
+        self.finish()
+
+    def append(self, row: np.ndarray) -> None:
+        """Write one row of the shape and type that were promised."""
+        self._file.write(np.ascontiguousarray(row, self._dtype).data)
+        self.count += 1
+
+    def finish(self) -> None:
+        """Write the header, whose size hangs on no number of rows."""
+        self._file.seek(0)
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self.count, *self._shape),
+            },
+        )
+
+
+@contextlib.contextmanager
+def writing_rows(
+    path: pathlib.Path, shape: tuple[int, ...], dtype: npt.DTypeLike
+) -> Iterator[RowWriter]:
+    """Open an .npy file for rows of a shape; it is whole or not there."""
+    with replacing(path) as partial, open(partial, "wb") as file:
+        writer = RowWriter(file, shape, dtype)
+        yield writer
+        writer.finish()
 
 
 def save_catalogue(catalogue: Catalogue, directory: str | os.PathLike[str]) -> None:
@@ -109,8 +171,13 @@ def save_catalogue(catalogue: Catalogue, directory: str | os.PathLike[str]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "catalogue.json").unlink(missing_ok=True)
     for split, clips in catalogue.clips.items():
-        save_array(folder / f"clips_{split}.npy", clips)
-    save_array(folder / "images.npy", catalogue.images)
+        save_array(folder / clips_name(split), clips)
+    save_array(folder / IMAGES, catalogue.images)
+    save_record(catalogue, folder)
+
+
+def save_record(catalogue: Catalogue, folder: pathlib.Path) -> None:
+    """Write ``catalogue.json`` beside arrays that are there already."""
     record = {
         "format": FORMAT,
         "dataset": catalogue.dataset,
@@ -171,13 +238,13 @@ def _from_record(record: dict[str, Any], folder: pathlib.Path) -> Catalogue:
         families=tuple(record["families"]),
         texts=tuple(record["texts"]),
         text_label=np.asarray(record["text_label"], np.int32),
-        images=_open_array(folder / "images.npy", len(record["image_label"])),
+        images=open_array(folder / IMAGES, len(record["image_label"])),
         image_label=np.asarray(record["image_label"], np.int32),
         image_split=np.asarray(record["image_split"], np.int32),
         sample_rate_hz=record["sample_rate_hz"],
         num_samples=record["num_samples"],
         clips={
-            name: _open_array(folder / f"clips_{name}.npy", len(split["clip_id"]))
+            name: open_array(folder / clips_name(name), len(split["clip_id"]))
             for name, split in splits.items()
         },
         clip_label={
@@ -189,7 +256,7 @@ def _from_record(record: dict[str, Any], folder: pathlib.Path) -> Catalogue:
     )
 
 
-def _open_array(path: pathlib.Path, rows: int) -> np.ndarray:
+def open_array(path: pathlib.Path, rows: int) -> np.ndarray:
     """Map a non-empty array; NumPy refuses to map one without elements."""
     try:
         array = np.load(path, mmap_mode="r" if rows else None)

@@ -14,7 +14,7 @@ from data_pipelines import folder_table
 from data_pipelines.catalogue import Catalogue, save_catalogue
 from data_pipelines.folder_table import BadRows, Row
 from data_pipelines.levels import to_int16
-from data_pipelines.manifest import build_manifest, write_manifest
+from data_pipelines.manifest import write_manifests
 
 VERSION = "1.0.0"
 IMAGE_SIZE = 48
@@ -23,7 +23,6 @@ SILENCE = 1e-4
 
 MANIFEST_MIXTURES = {"validation": 96}
 OTHER_MIXTURES = 500
-SEED = 18
 
 
 class Material(dict[str, list[tuple[str, int, int]]]):
@@ -281,20 +280,8 @@ def prepare(
         catalogue = _make_catalogue(
             rows, labels, material, images, config, crop_samples
         )
-        _write_manifests(catalogue, directory, announce)
+        write_manifests(
+            catalogue, directory, MANIFEST_MIXTURES, OTHER_MIXTURES, announce
+        )
         save_catalogue(catalogue, directory)
     return directory
-
-
-def _write_manifests(
-    catalogue: Catalogue, directory: pathlib.Path, announce: Callable[[str], None]
-) -> None:
-    for split, label in catalogue.clip_label.items():
-        if split == "train":
-            continue
-        if len(np.unique(label)) < 2:
-            announce(f"no manifest for {split}: it has fewer than 2 classes")
-            continue
-        count = MANIFEST_MIXTURES.get(split, OTHER_MIXTURES)
-        manifest = build_manifest(catalogue, split, count, SEED)
-        write_manifest(manifest, directory / f"manifest_{split}.json")

@@ -169,7 +169,7 @@ def _make_row(where: str, record: Any, base: pathlib.Path) -> Row | str:
     image = base / record["image"].strip() if cells["image"] else None
     if image is not None and not image.is_file():
         return f"{where}: image is {cells['image']!r}, expected an existing file"
-    split = cells["split"] or _split_of(cells["audio"])
+    split = cells["split"] or split_of(cells["audio"])
     # TFDS means every split by "all".
     if not re.fullmatch(r"[a-z][a-z0-9_]*", split) or split == "all":
         return f"{where}: split is {split!r}, expected train, validation or test"
@@ -177,9 +177,9 @@ def _make_row(where: str, record: Any, base: pathlib.Path) -> Row | str:
     return Row(where, audio, cells["audio"], label, caption, image, split)
 
 
-def _split_of(name: str) -> str:
-    """Choose a split by a hash of the path: adding files moves no other file."""
+def split_of(name: str, test_share: int = TEST_SHARE) -> str:
+    """Choose a split by a hash of the name: adding files moves no other file."""
     place = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 100
-    if place < TEST_SHARE:
+    if place < test_share:
         return "test"
-    return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
+    return "validation" if place < test_share + VALIDATION_SHARE else "train"

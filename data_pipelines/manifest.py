@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ IMAGE_QUERIES = 8
 
 FACTOR_BITS = 12
 """A source's factor is a multiple of 2^-12."""
+
+SEED = 18
+"""Of the manifests that are written beside a user's recordings."""
 
 QUIETEST = 1e-3
 """Crops below this RMS are not drawn: nothing can be heard of them."""
@@ -231,6 +235,37 @@ def verify(manifest: Manifest, catalogue: Catalogue) -> None:
 def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     """Write a manifest as JSON, whole or not at all."""
     save_text(pathlib.Path(path), json.dumps(manifest, indent=1) + "\n")
+
+
+def write_manifests(
+    catalogue: Catalogue,
+    directory: pathlib.Path,
+    mixtures: Mapping[str, int],
+    others: int,
+    announce: Callable[[str], None],
+) -> None:
+    """Write manifests of all splits but ``train``; say where there can be none.
+
+    Args:
+      catalogue: A prepared data set.
+      directory: Where they go, as manifest_SPLIT.json.
+      mixtures: Mixtures by split.
+      others: Mixtures of the other splits.
+      announce: Called with each line the user should read.
+    """
+    for split, label in catalogue.clip_label.items():
+        if split == "train":
+            continue
+        if len(np.unique(label)) < 2:
+            announce(f"no manifest for {split}: it has fewer than 2 classes")
+            continue
+        count = mixtures.get(split, others)
+        try:
+            manifest = build_manifest(catalogue, split, count, SEED)
+        except ValueError as error:  # a class with nothing loud enough
+            announce(f"no manifest for {split}: {error}")
+            continue
+        write_manifest(manifest, directory / f"manifest_{split}.json")
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

@@ -3,38 +3,59 @@
 Examples:
   python -m experiments.prepare --dataset=instruments
   python -m experiments.prepare --dataset=folder --manual_dir=my_recordings
+  python -m experiments.prepare --dataset=vggsound --manual_dir=vggsound_videos
 
 `instruments` renders eighteen sampled instruments. `folder` reads a CSV or JSONL
 table with the columns audio (a path relative to the table), label or caption,
 and if wanted image and split.
+
+`vggsound` and `music` read videos, or recordings and folders of frames, that lie
+anywhere under --manual_dir and are named by the published lists: vggsound.csv (or
+MUSIC*solo*.json), or train.csv, val.csv and test.csv, there or in its folder
+`lists`. They are decoded by all cores into data/DATASET/extracted-*; a run that was
+stopped goes on there. What is missing or unreadable is counted, and named with its
+reason in account.json. VGGSound whole takes about 60 GB for that and twice as much
+for the data set.
 """
 
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
 from experiments import command
 
+VIDEOS = ("vggsound", "music")
 DATASET = flags.DEFINE_enum(
-    "dataset", None, ["instruments", "folder"], "Which data set.", required=True
+    "dataset",
+    None,
+    ["instruments", "folder", *VIDEOS],
+    "Which data set.",
+    required=True,
 )
 MANUAL_DIR = flags.DEFINE_string(
-    "manual_dir", None, "Table of recordings, or the folder that holds it (folder)."
+    "manual_dir", None, "What there is already: a table and recordings, or videos."
 )
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of all data sets.")
 REDUCED = flags.DEFINE_bool(
     "reduced", False, "Leave out what npm carries: pictures and unseen recordings."
 )
 SAMPLE_RATE = flags.DEFINE_integer(
-    "sample_rate_hz", 11_025, "Sampling rate of the clips (folder)."
+    "sample_rate_hz", None, "Rate of the clips: 11025 (folder), 16000 (videos)."
 )
 NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 36_864, "Length of a clip in samples (folder)."
+    "num_samples", None, "Length of a clip: 36864 (folder), 160000 (videos)."
 )
 CROP_SAMPLES = flags.DEFINE_integer(
-    "crop_samples", 32_767, "Length of a training crop in samples (folder)."
+    "crop_samples", None, "Length of a crop: 32767 (folder), 65535 (videos)."
+)
+IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Side of the pictures in pixels: 224 (videos)."
+)
+WORKERS = flags.DEFINE_integer(
+    "workers", None, "Processes that decode videos: the cores.", lower_bound=1
 )
 JSON = flags.DEFINE_string("json", None, "Write the summary to this file too.")
 
@@ -55,28 +76,44 @@ def main() -> None:
 
 def _manual_dir() -> str | None:
     """Return where the user's recordings are; None if the data set wants none."""
-    if DATASET.value != "folder":
+    if DATASET.value not in ("folder", *VIDEOS):
         return None
     if not MANUAL_DIR.value:
-        raise ValueError("manual_dir is missing, expected a table of recordings")
+        what = "a table of recordings" if DATASET.value == "folder" else "a folder"
+        raise ValueError(f"manual_dir is missing, expected {what}")
     return MANUAL_DIR.value
 
 
+def _sizes(*given: flags.FlagHolder) -> dict[str, Any]:
+    """Return the sizes that were asked for; the others keep their default."""
+    for flag in given:
+        if flag.value is not None and flag.value < 1:
+            raise ValueError(f"{flag.name} is {flag.value}, expected 1 or more")
+    return {flag.name: flag.value for flag in given if flag.value is not None}
+
+
 def _prepare(manual_dir: str | None) -> pathlib.Path:
-    if manual_dir is not None:
+    if manual_dir is None:
+        from data_pipelines import instruments
+
+        config = instruments.REDUCED if REDUCED.value else instruments.FULL
+        return instruments.prepare(DATA_DIR.value, config)
+    sizes = _sizes(SAMPLE_RATE, NUM_SAMPLES, CROP_SAMPLES)
+    if DATASET.value == "folder":
         from data_pipelines import folder
 
-        return folder.prepare(
-            manual_dir,
-            DATA_DIR.value,
-            sample_rate_hz=SAMPLE_RATE.value,
-            num_samples=NUM_SAMPLES.value,
-            crop_samples=CROP_SAMPLES.value,
-        )
-    from data_pipelines import instruments
+        return folder.prepare(manual_dir, DATA_DIR.value, **sizes)
+    from data_pipelines import video_catalogue
+    from experiments.progress import progress_of
 
-    config = instruments.REDUCED if REDUCED.value else instruments.FULL
-    return instruments.prepare(DATA_DIR.value, config)
+    return video_catalogue.prepare(
+        DATASET.value,
+        manual_dir,
+        DATA_DIR.value,
+        progress=progress_of,
+        **sizes,
+        **_sizes(IMAGE_SIZE, WORKERS),
+    )
 
 
 def summarise(directory: pathlib.Path) -> None:
@@ -95,8 +132,13 @@ def summarise(directory: pathlib.Path) -> None:
         print("REDUCED DATA SET: no pictures, no unseen recordings")
     if JSON.value:
         keys = ("version", "reduced", "counts", "licences", "versions")
-        summary = {"dataset": catalogue.dataset, "directory": str(directory)}
+        summary: dict[str, Any] = {
+            "dataset": catalogue.dataset,
+            "directory": str(directory),
+        }
         summary |= {key: described[key] for key in keys}
+        if "videos" in described:
+            summary["videos"] = described["videos"]
         save_text(pathlib.Path(JSON.value), json.dumps(summary, indent=1) + "\n")
 
 
