@@ -22,6 +22,9 @@ from data_pipelines.video_sources import Source, stamp
 AHEAD = 4
 """Videos handed to each worker before it asks for more."""
 
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What reading half a file raises."""
+
 CRASHED = "the decoder crashed"
 
 
@@ -62,13 +65,13 @@ class Cache:
         """
         path = self.path(item_id)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as raw, np.load(raw) as file:
                 jpeg, ends = file["jpeg"].tobytes(), file["ends"].tolist()
                 frames = tuple(
                     jpeg[a:b] for a, b in zip([0, *ends], ends, strict=False)
                 )
                 return Extracted(file["audio"], frames, str(file["note"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGED as error:
             raise ValueError(
                 f"{path} cannot be read, expected an extracted video; delete it and "
                 "prepare again"
@@ -92,10 +95,10 @@ def save_extracted(path: pathlib.Path, extracted: Extracted, made_from: str) -> 
 def is_done(job: Job) -> str | None:
     """Return the note of a video that was extracted from the same file, else None."""
     try:
-        with np.load(job.target, allow_pickle=False) as file:
+        with open(job.target, "rb") as raw, np.load(raw) as file:
             same = str(file["stamp"]) == stamp(job.source)
             return str(file["note"]) if same else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED:
         return None
 
 

@@ -160,7 +160,7 @@ def _read_parts(
 
 
 def _vggsound_row(where: str, row: list[str], split: str) -> Item | str:
-    name, label = pathlib.PurePath(row[0]).stem, ",".join(row[3:])
+    name, label = pathlib.PurePath(row[0]).stem, " ".join(row[3:])
     if not name or not label:
         return f"{where}: label is {label!r}, expected a label of {row[0]!r}"
     video, _, start = name.rpartition("_")
