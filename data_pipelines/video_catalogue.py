@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from data_pipelines.catalogue import save_record
 from data_pipelines.folder import MANIFEST_MIXTURES, OTHER_MIXTURES
@@ -32,6 +33,9 @@ from data_pipelines.videos import (
 
 CROP_SAMPLES = 65_535
 """Exactly 256 frames at a hop of 256 (omnisep)."""
+
+BUFFER_BYTES = 100 << 20
+"""Examples that are held while they are shuffled."""
 
 SHOWN = 10
 """Unreadable videos that are told of one by one."""
@@ -125,14 +129,15 @@ def _build(
     directory = pathlib.Path(builder.data_dir)
     _sweep(directory, material.cache.folder)
     try:
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=material.manual_dir,
-                # What was built of other videos goes.
-                download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
-                try_download_gcs=False,
+        with _little_memory():
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=material.manual_dir,
+                    # What was built of other videos goes.
+                    download_mode=tfds.GenerateMode.REUSE_CACHE_IF_EXISTS,
+                    try_download_gcs=False,
+                )
             )
-        )
     except tf.errors.OpError as error:
         reason = str(error.message).partition(";")[0]
         raise OSError(f"cannot write {directory} ({reason})") from error
@@ -140,6 +145,17 @@ def _build(
     save_account(material.account, directory)
     write_manifests(catalogue, directory, MANIFEST_MIXTURES, OTHER_MIXTURES, announce)
     save_record(catalogue, directory)  # last: it marks the end
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Let TFDS go to disk before it holds a gigabyte of examples."""
+    usual = shuffle.MAX_MEM_BUFFER_SIZE
+    shuffle.MAX_MEM_BUFFER_SIZE = BUFFER_BYTES
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = usual
 
 
 def fingerprint(material: Material, crop_samples: int) -> str:
