@@ -200,7 +200,7 @@ def _sweep(directory: pathlib.Path, extracted: pathlib.Path) -> None:
     """Delete the drafts of a run that was killed: they may be large."""
     for path in [*directory.glob(".*.partial"), *extracted.glob("*/.*.partial")]:
         path.unlink(missing_ok=True)
-    for path in directory.parent.glob(f"{VERSION}.incomplete*"):
+    for path in directory.parent.glob(f"incomplete.*_{VERSION}"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -23,7 +23,7 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from experiments import command
 
@@ -62,6 +62,8 @@ JSON = flags.DEFINE_string("json", None, "Write the summary to this file too.")
 
 def main() -> None:
     """Prepare the data set that the flags name."""
+    sizes = _sizes(SAMPLE_RATE, NUM_SAMPLES, CROP_SAMPLES)
+    more = _sizes(IMAGE_SIZE, WORKERS)
     manual_dir = _manual_dir()
     # Imported late, so that --help and flag errors need no TensorFlow.
     import tensorflow_datasets as tfds
@@ -71,7 +73,8 @@ def main() -> None:
     keep_off_accelerators()
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    summarise(_prepare(manual_dir))
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of settings that it did not make
+    summarise(_prepare(manual_dir, sizes, more))
 
 
 def _manual_dir() -> str | None:
@@ -81,6 +84,10 @@ def _manual_dir() -> str | None:
     if not MANUAL_DIR.value:
         what = "a table of recordings" if DATASET.value == "folder" else "a folder"
         raise ValueError(f"manual_dir is missing, expected {what}")
+    if DATASET.value in VIDEOS:
+        from data_pipelines.video_lists import read_lists
+
+        read_lists(pathlib.Path(MANUAL_DIR.value), DATASET.value)  # before long work
     return MANUAL_DIR.value
 
 
@@ -92,13 +99,14 @@ def _sizes(*given: flags.FlagHolder) -> dict[str, Any]:
     return {flag.name: flag.value for flag in given if flag.value is not None}
 
 
-def _prepare(manual_dir: str | None) -> pathlib.Path:
+def _prepare(
+    manual_dir: str | None, sizes: dict[str, Any], more: dict[str, Any]
+) -> pathlib.Path:
     if manual_dir is None:
         from data_pipelines import instruments
 
         config = instruments.REDUCED if REDUCED.value else instruments.FULL
         return instruments.prepare(DATA_DIR.value, config)
-    sizes = _sizes(SAMPLE_RATE, NUM_SAMPLES, CROP_SAMPLES)
     if DATASET.value == "folder":
         from data_pipelines import folder
 
@@ -112,7 +120,7 @@ def _prepare(manual_dir: str | None) -> pathlib.Path:
         DATA_DIR.value,
         progress=progress_of,
         **sizes,
-        **_sizes(IMAGE_SIZE, WORKERS),
+        **more,
     )
 
 

@@ -36,6 +36,7 @@ def base_config(dataset: str) -> ml_collections.ConfigDict:
     config.training.log_every = 100
     config.training.eval_every = config.training.save_every = 10_000  # omnisep
     config.training.mask_target = "binary"  # omnisep
+    config.align.heads_only = True  # paper
     return config
 
 

@@ -8,8 +8,8 @@ Run:        python -m experiments.train --workdir=runs/music_supervised \
 Time:       unknown here; the paper needs 4 h for 10 000 of the 200 000 steps on a
             GPU of 40 GB.
 Score:      none to compare with: the published base is trained on VGGSound, also
-            for MUSIC-clean+ (OmniSep, by words: SDR 12.37 dB, SI-SDRi 9.18 dB). 35 of its
-            46 videos are in MUSIC's training list; `experiments.prepare` keeps
+            for MUSIC-clean+ (OmniSep, by words: SDR 12.37 dB, SI-SDRi 9.18 dB). Of
+            its 46 videos 35 are in MUSIC's training list; `experiments.prepare` keeps
             them out of training.
 Last run:   never: it needs the data and the weights.
 """

@@ -249,7 +249,7 @@ def test_more_videos_are_added_to_what_was_extracted(tmp_path, monkeypatch):
     # What a kill may leave behind.
     draft = next(iter(before)).with_name(".x.npz.1.partial")
     draft.touch()
-    unfinished = directory.with_name("1.0.0.incompleteXYZ_1.0.0")
+    unfinished = directory.with_name("incomplete.XYZ_1.0.0")
     unfinished.mkdir()
     make_video(home / "gone-------_000003.mp4", 2.0, hz=999.0)
     assert prepare("vggsound", home, tmp_path / "data", lines) == directory
