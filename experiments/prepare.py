@@ -14,8 +14,8 @@ anywhere under --manual_dir and are named by the published lists: vggsound.csv (
 MUSIC*solo*.json), or train.csv, val.csv and test.csv, there or in its folder
 `lists`. They are decoded by all cores into data/DATASET/extracted-*; a run that was
 stopped goes on there. What is missing or unreadable is counted, and named with its
-reason in account.json. VGGSound whole takes about 60 GB for that and twice as much
-for the data set.
+reason in account.json. By estimate the whole of VGGSound needs 100 GB there and
+200 GB for the data set.
 """
 
 import json
