@@ -10,11 +10,14 @@ from experiments.settings import default_config
 from marssep_jax.config import to_dict
 from marssep_jax.presets import PRESETS
 
-EMBED_DIM = 1024
-"""ImageBind's (omnisep)."""
-
-ENCODER = {"architecture": "imagebind", "backbone": "weights/imagebind"}
-"""The encoder of queries and reward; `experiments.convert` writes the folder."""
+ENCODER = {
+    "architecture": "imagebind",  # paper, omnisep
+    "backbone": "weights/imagebind",
+    "embed_dim": 1024,
+    "image_size": 224,
+    "text_length": 77,
+}
+"""The encoder of queries and reward; `experiments.convert` writes its folder."""
 
 
 def base_config(dataset: str) -> ml_collections.ConfigDict:
@@ -24,9 +27,8 @@ def base_config(dataset: str) -> ml_collections.ConfigDict:
       dataset: ``vggsound`` or ``music``.
     """
     config = default_config()  # front end and separator: omnisep
-    config.separator.embed_dim = config.encoder.embed_dim = EMBED_DIM
-    with config.unlocked():
-        config.encoder.update(ENCODER)
+    config.encoder.update(ENCODER)
+    config.separator.embed_dim = config.encoder.embed_dim
     config.data.dataset = dataset
     config.data.eq_db = 0.0  # omnisep: no equaliser
     config.data.query_concentration = 2.0  # omnisep: weights' deviation is 0.18

@@ -6,7 +6,9 @@ import pytest
 
 from experiments import published
 from experiments.config_files import load_config_function
-from experiments.settings import default_config, resolve
+from experiments.settings import resolve
+from marssep_jax.config import to_dict
+from marssep_jax.encoders.imagebind import ImageBindConfig
 from marssep_jax.presets import PRESETS
 
 FOLDER = pathlib.Path("experiments/configs")
@@ -15,12 +17,13 @@ STAGES = ("supervised", "rl", "rl_trust_region")
 
 
 def settings(name):
-    config = load_config_function(str(FOLDER / f"{name}.py"))()
-    assert {key: config.encoder[key] for key in published.ENCODER} == published.ENCODER
-    for key in published.ENCODER.keys() - default_config().encoder.keys():
-        with config.unlocked():
-            del config.encoder[key]  # an encoder that this tree cannot build yet
-    return resolve(config)
+    made = resolve(load_config_function(str(FOLDER / f"{name}.py"))())
+    encoder = to_dict(made.encoder)
+    assert {key: encoder[key] for key in published.ENCODER} == published.ENCODER
+    sizes = ImageBindConfig()
+    for key in ("embed_dim", "image_size", "text_length"):
+        assert encoder[key] == getattr(sizes, key)
+    return made
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
