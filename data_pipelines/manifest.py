@@ -49,21 +49,23 @@ def build_manifest(
     seed: int,
     *,
     num_samples: int | None = None,
+    num_sources: int = 2,
 ) -> Manifest:
     """Draw the mixtures of an evaluation split.
 
     Args:
       catalogue: A prepared data set.
       split: Which clips to draw from.
-      num_mixtures: How many mixtures of two sources.
+      num_mixtures: How many mixtures.
       seed: Seed; mixture number i depends on nothing but it and i.
       num_samples: Length of the mixtures; None takes the data set's own.
+      num_sources: Sources of a mixture, two or more, all of different classes.
 
     Returns:
       The manifest, ready for JSON.
 
     Raises:
-      ValueError: the split is absent or has fewer than two classes.
+      ValueError: the split is absent or has fewer classes than sources.
     """
     require_split(catalogue, split)
     length = crop_samples(catalogue) if num_samples is None else num_samples
@@ -72,8 +74,12 @@ def build_manifest(
             f"num_samples is {length}, expected 1 to {catalogue.num_samples}"
         )
     rows = rows_by_label(catalogue.clip_label[split], len(catalogue.class_names))
-    if sum(len(r) > 0 for r in rows) < 2:
-        raise ValueError(f"split is {split!r}, expected one with at least 2 classes")
+    if num_sources < 2:
+        raise ValueError(f"num_sources is {num_sources}, expected >= 2")
+    if sum(len(r) > 0 for r in rows) < num_sources:
+        raise ValueError(
+            f"split is {split!r}, expected one with at least {num_sources} classes"
+        )
     return {
         "dataset": catalogue.dataset,
         "split": split,
@@ -82,7 +88,7 @@ def build_manifest(
         "num_samples": length,
         "seed": seed,
         "mixtures": [
-            _draw_mixture(catalogue, split, rows, length, seed, number)
+            _draw_mixture(catalogue, split, rows, length, seed, number, num_sources)
             for number in range(num_mixtures)
         ],
     }
@@ -95,16 +101,17 @@ def _draw_mixture(
     length: int,
     seed: int,
     number: int,
+    num_sources: int,
 ) -> dict[str, Any]:
     key = np.random.SeedSequence([seed, number]).generate_state(2, np.uint64)
     rng = np.random.Generator(np.random.Philox(key=key))
     labels = np.asarray([c for c, own in enumerate(rows) if len(own)])
-    first, second, *rest = rng.permutation(labels).tolist()
-    half = round(float(rng.uniform(-GAIN_DB, GAIN_DB)) / 2, 2)
+    shuffled = rng.permutation(labels).tolist()
+    chosen, rest = shuffled[:num_sources], shuffled[num_sources:]
     sources = [
         _draw_source(catalogue, split, rows[label], length, rng, gain)
         | {"label": label, "gain_db": gain}
-        for label, gain in ((first, half), (second, -half))
+        for label, gain in zip(chosen, _draw_gains(rng, num_sources), strict=True)
     ]
     queries = [_draw_query(catalogue, rows[s["label"]], rng, s) for s in sources]
     entry: dict[str, Any] = {
@@ -120,6 +127,15 @@ def _draw_mixture(
         entry["absent"] = {"label": rest[0], "text_id": text_id}
     entry["sha256"] = fingerprint(render(entry, catalogue))
     return entry
+
+
+def _draw_gains(rng: np.random.Generator, num_sources: int) -> list[float]:
+    """Draw the sources' gains in dB, so that no two differ by more than `GAIN_DB`."""
+    if num_sources == 2:  # one draw, the difference: prepared mixtures depend on it
+        half = round(float(rng.uniform(-GAIN_DB, GAIN_DB)) / 2, 2)
+        return [half, -half]
+    gains = rng.uniform(-GAIN_DB / 2, GAIN_DB / 2, num_sources)
+    return [round(float(gain), 2) for gain in gains]
 
 
 def _draw_source(
@@ -180,7 +196,7 @@ def render(entry: dict[str, Any], catalogue: Catalogue) -> np.ndarray:
       catalogue: The data set it was drawn from.
 
     Returns:
-      float32 [2, num_samples].
+      float32 [sources, num_samples].
 
     Raises:
       ValueError: the data set has no such clip.

@@ -120,6 +120,22 @@ def test_two_classes_leave_no_absent_one(catalogue):
     assert entry["absent"] is None
 
 
+def test_more_sources(catalogue):
+    manifest = build_manifest(catalogue, "seen", 20, 3, num_sources=4)
+    verify(manifest, catalogue)
+    for entry in manifest["mixtures"]:
+        assert len({s["label"] for s in entry["sources"]}) == 4
+        assert entry["absent"]["label"] not in {s["label"] for s in entry["sources"]}
+        assert len(entry["queries"]) == 4
+        assert render(entry, catalogue).shape == (4, 2_048)
+        gains = [s["gain_db"] for s in entry["sources"]]
+        assert max(gains) - min(gains) <= 5.0
+    count = len(catalogue.class_names)
+    for wrong, message in ((1, "num_sources is 1"), (count + 1, f"least {count + 1}")):
+        with pytest.raises(ValueError, match=message):
+            build_manifest(catalogue, "seen", 1, 3, num_sources=wrong)
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
 def test_unreadable_manifests_are_named(tmp_path, content):
     path = tmp_path / "manifest.json"
