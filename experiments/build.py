@@ -33,6 +33,7 @@ from marssep_jax.types import (
     MixtureBatch,
     Params,
     RewardFn,
+    SampleFn,
     SurrogateFn,
 )
 from marssep_jax.update import make_policy_update, make_supervised_update
@@ -141,6 +142,21 @@ def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
         ),
     }
     return table[config.family]()
+
+
+MASKS = ("mode", "mean", "sample")
+"""Which mask of the policy separates at test time."""
+
+
+def make_mask_fn(name: str, config: PolicyConfig) -> SampleFn | None:
+    """Build ``(key, proposal) -> mask``; None stands for the mode, P itself."""
+    policy = make_mask_policy(config)
+    table: dict[str, SampleFn | None] = {
+        "mode": None,
+        "mean": lambda key, proposal: policy.mean(proposal),
+        "sample": policy.sample,
+    }
+    return table[name]
 
 
 def make_reward(config: UpdateConfig) -> RewardFn:

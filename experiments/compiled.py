@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 
+from experiments.build import make_mask_fn
 from experiments.embeddings import EmbedFn, make_catalogue_embedder
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     EncoderConfig,
     FrontendConfig,
     JudgeConfig,
+    PolicyConfig,
     SeparatorConfig,
     from_dict,
 )
@@ -27,6 +29,9 @@ from marssep_jax.types import Params
 keep = functools.lru_cache(maxsize=4)
 
 
+DEFAULT_POLICY = PolicyConfig()
+
+
 @keep
 def embedder(encoder: EncoderConfig, frontend: FrontendConfig) -> EmbedFn:
     """Return the function that embeds a data set."""
@@ -37,11 +42,16 @@ def embedder(encoder: EncoderConfig, frontend: FrontendConfig) -> EmbedFn:
 
 @keep
 def separation(
-    separator: SeparatorConfig, frontend: FrontendConfig, length: int
+    separator: SeparatorConfig,
+    frontend: FrontendConfig,
+    length: int,
+    mask: str = "mode",
+    policy: PolicyConfig = DEFAULT_POLICY,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Return `make_separate_fn` of mixtures of one length."""
+    """Return `make_separate_fn` of mixtures of one length and a kind of mask."""
     network = make_separator(separator)
-    return make_separate_fn(network.apply, make_frontend(frontend), length)
+    mask_fn = make_mask_fn(mask, policy)
+    return make_separate_fn(network.apply, make_frontend(frontend), length, mask_fn)
 
 
 @keep
@@ -53,16 +63,33 @@ def judging(
 
 
 def bundle_separation(
-    bundle: ModelBundle, length: int
+    bundle: ModelBundle,
+    length: int,
+    mask: str = "mode",
+    policy: PolicyConfig | None = None,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Return a bundle's ``(mixture, query) -> estimates, masks``."""
+    """Return a bundle's ``(mixture, query, key=None) -> estimates, masks``.
+
+    Args:
+      bundle: the model.
+      length: of the mixtures, in samples.
+      mask: one of `experiments.build.MASKS`; "sample" needs the key.
+      policy: whose mean or samples; None takes the policy that the bundle records.
+    """
     separate = separation(
         from_dict(SeparatorConfig, bundle.config["separator"]),
         from_dict(FrontendConfig, bundle.config["frontend"]),
         length,
+        mask,
+        policy or bundle_policy(bundle),
     )
     params, state = jax.device_put((bundle.separator_params, bundle.model_state))
     return functools.partial(separate, params, state)
+
+
+def bundle_policy(bundle: ModelBundle) -> PolicyConfig:
+    """Return the mask policy that a bundle records, the default where it has none."""
+    return from_dict(PolicyConfig, bundle.config.get("policy") or {})
 
 
 def make_judge_fn(

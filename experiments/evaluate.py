@@ -12,7 +12,8 @@ Metrics are in dB, ``judge`` is the log-probability that a held-out classifier g
 the right class. ``judge_aisfx`` and ``judge_musicnn`` are linear probes, fitted on
 training clips, of networks that others trained; ``judge_musicnn_tags`` is one such
 network's own words for instruments (pip install --no-deps -r requirements-judges.txt).
-Intervals are 95 % bootstrap intervals over mixtures.
+Intervals are 95 % bootstrap intervals over mixtures. ``--mask`` separates by the mode
+of the mask policy, by its mean or by one draw from it instead.
 """
 
 import pathlib
@@ -57,6 +58,7 @@ def main() -> None:
                 mixtures,
                 judge,
                 kinds=wanted,
+                mask=values.mask,
                 more_judges=more,
                 on_batch=progress_of("evaluate", len(mixtures)),
             )
@@ -66,6 +68,7 @@ def main() -> None:
         "manifest": values.manifest,
         "dataset": tests.manifest["dataset"],
         "split": tests.manifest["split"],
+        "mask": values.mask,
         "judge": judges.OWN if judge is not None else None,
         "more_judges": {name: judges.credit(name) for name in more},
         "versions": versions(),
@@ -112,6 +115,9 @@ if __name__ == "__main__":
     )
     flags.DEFINE_list(
         "judges", "own", "Who judges: own, aisfx, musicnn, musicnn_tags, with commas."
+    )
+    flags.DEFINE_enum(
+        "mask", "mode", ["mode", "mean", "sample"], "Which mask of the policy."
     )
     flags.DEFINE_string("compare", None, "Another model, for paired differences.")
     flags.DEFINE_string("json", None, "Write scores, target by target, to this file.")

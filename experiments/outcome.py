@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
-from data_pipelines.manifest import build_manifest, read_manifest
 from experiments import compiled, scoring
 from experiments.figures import save_example_figure
 from experiments.ledger import Chain, Ledger
@@ -28,9 +27,6 @@ from marssep_jax.features import grid_hz
 from marssep_jax.metric_log import MetricLog
 
 MODELS = ("supervised", "continued", "rl")
-TEST_SPLITS = ("unseen", "seen", "test")
-"""The first of these that a data set has is tested on."""
-
 EXAMPLE_RANKS = (0.9, 0.6, 0.3)
 """Examples are the mixtures at these shares of the order by SI-SDRi: a good one, a
 usual one, a poor one."""
@@ -40,7 +36,7 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     """Evaluate the three models and write everything a user looks at."""
     models = {name: scoring.load_model(chain.stage_dir(name)) for name in MODELS}
     final = models["rl"]
-    tests = scoring.TestSet(_manifest(chain), chain.data)
+    tests = _tests(chain)
     mixtures = scoring.model_mixtures(final, tests)
     kinds = scoring.asked_kinds(mixtures)
     judge = compiled.bundle_judge(final)
@@ -64,25 +60,10 @@ def write_outcome(chain: Chain, ledger: Ledger) -> None:
     write_report(chain.folder, summary, curves, examples)
 
 
-def _manifest(chain: Chain) -> dict[str, Any]:
-    """Return the test mixtures: of unseen recordings where there are any.
-
-    Raises:
-      ValueError: the data set has no split to test on.
-    """
-    catalogue, directory = chain.data
-    data = chain.settings["supervised"].data
-    split = next((name for name in TEST_SPLITS if name in catalogue.clips), None)
-    if split is None:
-        raise ValueError(
-            f"dataset {catalogue.dataset!r} has the splits {sorted(catalogue.clips)}, "
-            f"expected one of {', '.join(TEST_SPLITS)} among them"
-        )
-    path = None if directory is None else directory / f"manifest_{split}.json"
-    if path is not None and path.exists():
-        return read_manifest(path)
-    length = chain.settings["supervised"].frontend.num_samples
-    return build_manifest(catalogue, split, data.num_test, 0, num_samples=length)
+def _tests(chain: Chain) -> scoring.TestSet:
+    settings = chain.settings["supervised"]
+    length = settings.frontend.num_samples
+    return scoring.draw_tests(chain.data, settings.data.num_test, num_samples=length)
 
 
 def _summary(

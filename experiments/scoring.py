@@ -1,14 +1,16 @@
 """Score trained models on the fixed mixtures of a manifest."""
 
+import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue, load_catalogue
-from data_pipelines.manifest import read_manifest
+from data_pipelines.manifest import build_manifest, read_manifest
 from experiments import compiled
 from experiments.datasets import OpenedData, open_bank, require_fit
 from experiments.embeddings import evaluation_mixtures
@@ -16,6 +18,7 @@ from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.config import (
     EncoderConfig,
     FrontendConfig,
+    PolicyConfig,
     from_dict,
 )
 from marssep_jax.evaluation import (
@@ -26,6 +29,12 @@ from marssep_jax.evaluation import (
     evaluate_mixtures,
 )
 from marssep_jax.evaluation.scoring import JudgeFn
+
+TEST_SPLITS = ("unseen", "seen", "test")
+"""The first of these that a data set has is tested on."""
+
+MASK_SEED = 0
+"""Models that are compared are given the same noise."""
 
 
 class TestSet(NamedTuple):
@@ -43,6 +52,48 @@ def open_manifest(path: str) -> TestSet:
     """
     manifest, folder = read_manifest(path), pathlib.Path(path).parent
     return TestSet(manifest, OpenedData(load_catalogue(folder), folder))
+
+
+def draw_tests(
+    data: OpenedData,
+    num_mixtures: int,
+    *,
+    num_samples: int,
+    num_sources: int = 2,
+    split: str = "",
+) -> TestSet:
+    """Return test mixtures: of unseen recordings where there are any.
+
+    Args:
+      data: a data set; mixtures that were prepared with it come first.
+      num_mixtures: how many to draw where none were prepared.
+      num_samples: their length.
+      num_sources: prepared ones have two.
+      split: clips to test on; empty takes the first of `TEST_SPLITS`.
+
+    Raises:
+      ValueError: the data set has no such split, or none to test on.
+    """
+    catalogue, directory = data
+    wanted = (split,) if split else TEST_SPLITS
+    split = next((name for name in wanted if name in catalogue.clips), "")
+    if not split:
+        raise ValueError(
+            f"dataset {catalogue.dataset!r} has the splits {sorted(catalogue.clips)}, "
+            f"expected one of {', '.join(wanted)} among them"
+        )
+    path = None if directory is None else directory / f"manifest_{split}.json"
+    if num_sources == 2 and path is not None and path.exists():
+        return TestSet(read_manifest(path), data)
+    manifest = build_manifest(
+        catalogue,
+        split,
+        num_mixtures,
+        0,
+        num_samples=num_samples,
+        num_sources=num_sources,
+    )
+    return TestSet(manifest, data)
 
 
 def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
@@ -91,6 +142,8 @@ def evaluate_model(
     *,
     kinds: Sequence[str] = KINDS,
     bss: int | None = None,
+    mask: str = "mode",
+    policy: PolicyConfig | None = None,
     more_judges: Mapping[str, JudgeFn] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
@@ -102,12 +155,16 @@ def evaluate_model(
       judge: of `experiments.compiled.bundle_judge`; the same for models compared.
       kinds: kinds of query.
       bss: mixtures to compute SIR and SAR for; None takes all.
+      mask: "mode", "mean" or "sample": one draw for every query, always the same.
+      policy: see `experiments.compiled.bundle_separation`.
       more_judges: of `experiments.judges.fit_judges`.
       on_batch: hears how many mixtures are done.
     """
-    separate = compiled.bundle_separation(bundle, mixtures[0].target.shape[-1])
+    length = mixtures[0].target.shape[-1]
+    separate = compiled.bundle_separation(bundle, length, mask, policy)
+    keys = _mask_keys() if mask == "sample" else itertools.repeat(None)
     return evaluate_mixtures(
-        lambda mixture, query: separate(mixture, query)[0],
+        lambda mixture, query: separate(mixture, query, next(keys))[0],
         judge,
         mixtures,
         kinds=kinds,
@@ -116,6 +173,12 @@ def evaluate_model(
         more_judges=more_judges,
         on_batch=on_batch,
     )
+
+
+def _mask_keys() -> Iterator[jax.Array]:
+    """Yield a key for each batch of mixtures."""
+    key = jax.random.key(MASK_SEED)
+    return (jax.random.fold_in(key, number) for number in itertools.count())
 
 
 class Example(NamedTuple):

@@ -172,6 +172,7 @@ def _bundle(
         config={
             **{name: to_dict(getattr(settings, name)) for name in sections},
             "encoder": to_dict(start.query.config),
+            "policy": to_dict(settings.policy) if settings.stage == "policy" else None,
             "judge": start.judge_config,
             "class_names": list(data.catalogue.class_names),
             "step": int(result.state.step),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.features import Frontend
 from marssep_jax.metrics import bss_eval, sdr, si_sdr
@@ -65,13 +65,22 @@ class Evaluation(NamedTuple):
 
 
 def make_separate_fn(
-    separator: SeparatorFn, frontend: Frontend, length: int
-) -> Callable[[Params, Params, Array, Array], tuple[Array, Array]]:
-    """Build the jitted map from mixtures and queries to estimates, by the mode P.
+    separator: SeparatorFn,
+    frontend: Frontend,
+    length: int,
+    mask_fn: Callable[..., Array] | None = None,
+) -> Callable[..., tuple[Array, Array]]:
+    """Build the jitted map from mixtures and queries to estimates.
+
+    Args:
+      separator: the network.
+      frontend: analysis of the mixtures.
+      length: of the mixtures, in samples.
+      mask_fn: ``(key, proposal) -> mask``; None takes the mode, P itself.
 
     Returns:
-      ``(params, model_state, mixture [b, t], query [b, k, d]) -> estimate [b, k, t],
-      mask [b, k, h, w]``.
+      ``(params, model_state, mixture [b, t], query [b, k, d], key=None) ->
+      estimate [b, k, t], mask [b, k, h, w]``.
     """
     reconstruct = make_reconstruct(frontend, length)
 
@@ -81,10 +90,13 @@ def make_separate_fn(
         model_state: Params,
         mixture: Float[Array, "b t"],
         query: Float[Array, "b k d"],
+        key: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "b k t"], Float[Array, "b k h w"]]:
         features = frontend.analyse(mixture)
         logits, _ = separator(params, model_state, features.log_mag, query)
         mask = jax.nn.sigmoid(logits)
+        if mask_fn is not None:
+            mask = mask_fn(key, mask)
         return reconstruct(mask, features.stft), mask
 
     return separate

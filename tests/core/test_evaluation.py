@@ -18,6 +18,7 @@ from marssep_jax.evaluation import (
 )
 from marssep_jax.features import make_frontend
 from marssep_jax.metrics import bss_eval, si_sdr
+from marssep_jax.policy import beta_policy
 
 LENGTH, NUM_CLASSES = 3_000, 4
 
@@ -262,19 +263,22 @@ def test_bad_input(mixtures, options, message):
         evaluate(mixtures, **options)
 
 
-def test_separate_fn_applies_the_mode_of_the_mask():
-    """A separator of constant logits scales the mixture by sigmoid(logit)."""
-    frontend = make_frontend(
-        FrontendConfig(
-            sample_rate_hz=8_000, num_samples=2_047, n_fft=256, hop=64, num_rows=32
-        )
+def constant_separation(mask_fn=None):
+    """Return the map of a separator whose every logit is its parameter."""
+    config = FrontendConfig(
+        sample_rate_hz=8_000, num_samples=2_047, n_fft=256, hop=64, num_rows=32
     )
 
     def apply(params, model_state, log_mag, query, *, train=False):
         shape = (*query.shape[:2], *log_mag.shape[1:])
         return jnp.full(shape, params) + 0 * log_mag[:, None], model_state
 
-    separate = make_separate_fn(apply, frontend, 2_047)
+    return make_separate_fn(apply, make_frontend(config), 2_047, mask_fn)
+
+
+def test_separate_fn_applies_the_mode_of_the_mask():
+    """A separator of constant logits scales the mixture by sigmoid(logit)."""
+    separate = constant_separation()
     mixture = jax.random.normal(jax.random.key(0), (2, 2_047))
     found, mask = separate(jnp.log(3.0), {}, mixture, jnp.zeros((2, 3, 4)))
     np.testing.assert_allclose(mask, 0.75, rtol=1e-6)
@@ -283,3 +287,14 @@ def test_separate_fn_applies_the_mode_of_the_mask():
     # STFT and its inverse in float32.
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert float(si_sdr(found, wanted).min()) > 80
+
+
+def test_separate_fn_applies_another_mask():
+    separate = constant_separation(beta_policy(9.0).sample)
+    mixture = jax.random.normal(jax.random.key(0), (2, 2_047))
+    given = (jnp.log(3.0), {}, mixture, jnp.zeros((2, 3, 4)))
+    masks = [separate(*given, jax.random.key(seed))[1] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0], masks[2])
+    # Beta(7.75, 3.25): mean 0.705, standard deviation 0.13.
+    assert abs(float(masks[0].mean()) - 7.75 / 11) < 4 * 0.13 / np.sqrt(masks[0].size)
