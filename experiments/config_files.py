@@ -16,21 +16,39 @@ def load_config_function(path: str) -> ConfigFn:
     Raises:
       ValueError: no such file, one that does not run, or one without it.
     """
+    kind = ml_collections.ConfigDict
+    return load_function(path, "config", "get_config(stage)", kind)
+
+
+def load_function(path: str, name: str, signature: str, kind: type) -> Any:
+    """Return a function of a Python file that takes an optional word.
+
+    Args:
+      path: the file.
+      name: of the flag that names it.
+      signature: its name in the file, and in brackets what the word says.
+      kind: what it returns.
+
+    Raises:
+      ValueError: no such file, one that does not run, or one without the function;
+        also when it is called, if it fails or returns something else.
+    """
     if not pathlib.Path(path).is_file():
-        raise ValueError(f"config is {path!r}, expected a Python file")
-    function = _try(path, lambda: runpy.run_path(path)).get("get_config")
-    if not callable(function):
-        raise ValueError(f"config is {path!r}, expected get_config(stage) in it")
+        raise ValueError(f"{name} is {path!r}, expected a Python file")
+    function = signature.partition("(")[0]
+    found = _try(name, path, lambda: runpy.run_path(path)).get(function)
+    if not callable(found):
+        raise ValueError(f"{name} is {path!r}, expected {signature} in it")
 
-    def get_config(*stage: str) -> ml_collections.ConfigDict:
-        config = _try(path, lambda: function(*stage))
-        if not isinstance(config, ml_collections.ConfigDict):
+    def call(*argument: str) -> Any:
+        made = _try(name, path, lambda: found(*argument))
+        if not isinstance(made, kind):
             raise ValueError(
-                f"config is {path!r}, expected a ConfigDict from its get_config"
+                f"{name} is {path!r}, expected a {kind.__name__} from its {function}"
             )
-        return config
+        return made
 
-    return get_config
+    return call
 
 
 def check_flag(argv: Sequence[str], name: str = "--config") -> None:
@@ -52,11 +70,11 @@ def check_flag(argv: Sequence[str], name: str = "--config") -> None:
         load_config_function(path)(*stage)
 
 
-def _try(path: str, action: Callable[[], Any]) -> Any:
+def _try(name: str, path: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except Exception as error:  # whatever a user's file may raise
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise ValueError(
-            f"config is {path!r}, expected one that runs ({kind}{error})"
+            f"{name} is {path!r}, expected one that runs ({kind}{error})"
         ) from error
