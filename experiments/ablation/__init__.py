@@ -1,0 +1,1 @@
+"""Grids of runs: what is varied, which runs that takes, and what they show."""
