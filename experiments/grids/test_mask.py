@@ -17,14 +17,13 @@ MASKS = ("mode", "mean", "sample")
 
 def get_grid(scale: str = "full") -> Grid:
     """Return the grid; scale is full or small."""
-    before = {"judge": "listeners", "name": "base_scores"}
     return Grid(
         title="Mask at test",
         stages=(
             parts.listeners(scale, per_seed=False),
             parts.base(scale, per_seed=False),
             parts.policy(scale),
-            parts.scores(scale, "base", **before),
+            parts.scores(scale, "base", name="base_scores"),
             parts.scores(scale),
         ),
         variants=tuple(Variant(mask, {"test.mask": mask}) for mask in MASKS),
