@@ -37,7 +37,7 @@ class Task(NamedTuple):
 
     Attributes:
       key: its folder's name, which ends in a hash of all that it depends on.
-      stage: the name in the grid.
+      stage: the name in the grid; of those that share it, the first.
       program: see `Stage`.
       settings: resolved, as plain values.
       test: of `TestConfig`, as plain values, for "evaluate".
@@ -139,7 +139,7 @@ def _make_task(
         },
         "dataset": dataset,
     }
-    key = f"{stage.name}-{_digest(described)}"
+    key = f"{kind}-{_digest(described)}"
     return Task(key, stage.name, stage.program, to_dict(settings), tested, start, needs)
 
 

@@ -99,11 +99,12 @@ def run_groups(
             interrupts.check()
             for worker in [w for w in running if w.process.poll() is not None]:
                 running.remove(worker)
+                _close(worker)
                 failed |= _failures(worker, runs)
                 for task in worker.group.tasks:
                     costs.append(_cost(read_record(runs, task.key)))
                     done(task.key)
-            for group in [g for g in waiting if failed.keys() & g.needs]:
+            while group := next((g for g in waiting if failed.keys() & g.needs), None):
                 waiting.remove(group)
                 cause = sorted(failed.keys() & group.needs)[0]
                 for task in group.tasks:
@@ -207,3 +208,9 @@ def _stop(running: list[Worker]) -> None:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
+        _close(worker)
+
+
+def _close(worker: Worker) -> None:
+    if worker.process.stdin is not None:
+        worker.process.stdin.close()

@@ -1,9 +1,9 @@
-"""Bootstrap intervals against closed forms."""
+"""Intervals against closed forms."""
 
 import numpy as np
 import pytest
 
-from marssep_jax.statistics import bootstrap_ci, paired_bootstrap_ci
+from marssep_jax.statistics import bootstrap_ci, paired_bootstrap_ci, t_ci
 
 
 def test_interval_of_many_values_is_the_normal_one():
@@ -80,3 +80,25 @@ def test_many_values_go_through_in_blocks():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_t_interval_of_three_values():
+    # Mean 2, standard error 1 / sqrt(3), 4.30265 of them with two degrees of freedom.
+    np.testing.assert_allclose(t_ci([1.0, 2.0, 3.0]), [-0.484138, 4.484138], rtol=1e-6)
+    narrow = t_ci([1.0, 2.0, 3.0], level=0.5)
+    np.testing.assert_allclose(narrow, [2 - 0.471405, 2 + 0.471405], rtol=1e-6)
+
+
+def test_t_interval_covers_the_true_mean_as_often_as_it_says():
+    rows = np.random.default_rng(3).standard_normal((2_000, 3))
+    found = [t_ci(row) for row in rows]
+    hits = np.mean([low < 0 < high for low, high in found])
+    assert abs(hits - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2_000)
+
+
+def test_t_interval_of_what_it_cannot_be():
+    assert t_ci([3.0]) is None
+    with pytest.raises(ValueError, match="level is 1"):
+        t_ci([1.0, 2.0], level=1)
+    with pytest.raises(ValueError, match=r"values\[1\] is nan"):
+        t_ci([1.0, float("nan")])
