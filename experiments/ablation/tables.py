@@ -117,8 +117,8 @@ def _draw(axes: Axes, rows: Sequence[Row], metric: Metric) -> None:
     }
     for index, entry in entries.items():
         values = np.array([*entry["values"].values()])
-        axes.plot(values, np.full(len(values), index), ".", color="0.6", zorder=2)
-        for name, width in (("ci95_mixtures", 1.0), ("ci95", 3.0)):
+        axes.plot(values, np.full(len(values), index), ".", color="C1", zorder=4)
+        for name, width in (("ci95_mixtures", 1.0), ("ci95", 4.0)):
             if ends := entry.get(name):
                 axes.plot(ends, [index, index], color="C0", linewidth=width, zorder=1)
         axes.plot(entry["mean"], index, "o", color="C0", zorder=3)

@@ -3,7 +3,7 @@
 Command:    python -m experiments.ablate --grid=experiments/grids/alignment.py:small \
                 --workdir=runs/alignment
 Time:       not run yet; for every variant and seed an alignment, a policy stage and an
-            evaluation: about five minutes on two cores at full scale.
+            evaluation, and a base for every seed.
 Shows:      nothing yet: it needs the settings below in `AlignConfig`.
 
 "one step" trains all losses at once for as many steps as the three stages together.

@@ -3,8 +3,8 @@
 Command:    python -m experiments.ablate --grid=experiments/grids/policy.py:small \
                 --workdir=runs/policy
 One axis:   ... --variants='quickstart,noise_patch=*'
-Time:       small, on two cores: MEASURED a run of the policy stage.
-            full: about two minutes a run, and ten for the base of each seed.
+Time:       small: 1 to 3 minutes a run and 10 for the base, at the lowest priority on
+            two cores shared with others; 84 runs in all. full: not run yet.
 Shows:      experiments/ABLATIONS.md.
 
 The quickstart takes one step a group: the ratio is then 1 and the KL to the sampler 0,

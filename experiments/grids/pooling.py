@@ -3,7 +3,7 @@
 Command:    python -m experiments.ablate --grid=experiments/grids/pooling.py:small \
                 --workdir=runs/pooling
 Time:       not run yet; for every pooling and seed an alignment, a policy stage and an
-            evaluation: about five minutes on two cores at full scale.
+            evaluation, and a base for every seed.
 Shows:      nothing yet.
 
 A pooling learns beside the encoder's heads and is frozen in the policy stage, so that

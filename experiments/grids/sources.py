@@ -3,8 +3,7 @@
 Command:    python -m experiments.ablate --grid=experiments/grids/sources.py:small \
                 --workdir=runs/sources
 Time:       not run yet; for each K of the training and each seed a base and a policy
-            stage, about five minutes on two cores at full scale with K = 2, and longer
-            with more; a minute for each K at test.
+            stage, for each K at test two evaluations.
 Shows:      nothing yet.
 
 K at test changes the mixtures: only models that met the same ones are compared, each

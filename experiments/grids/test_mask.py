@@ -2,8 +2,8 @@
 
 Command:    python -m experiments.ablate --grid=experiments/grids/test_mask.py:small \
                 --workdir=runs/test_mask
-Time:       small, on two cores: MEASURED.
-            full: about a third of an hour, for three seeds from one base.
+Time:       small: 17 minutes at the lowest priority on two cores shared with others.
+            full: not run yet.
 Shows:      experiments/ABLATIONS.md.
 
 One base for all seeds: intervals over seeds are those of the policy stage alone.

@@ -1,12 +1,20 @@
 """A whole grid as a user runs it: shared, resumed, and with a variant that fails."""
 
 import json
+import math
 import signal
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from data_pipelines.catalogue import save_catalogue
+from data_pipelines.manifest import write_manifest
+from experiments.configs import debug
+from experiments.datasets import open_data
+from experiments.scoring import draw_tests
+from experiments.settings import resolve
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +72,31 @@ def test_nothing_is_run_twice(program, finished):
     assert times(finished / "runs") == before
     argv = (f"--grid={GRID}", f"--workdir={finished}", "--dry_run")
     assert program(ABLATE, *argv).out.count("\n") == 1
+
+
+def test_evaluate_hears_the_same_masks(program, finished, tmp_path):
+    """The mixtures of a run, from disk; the mask's policy is the model's own."""
+    config = resolve(debug.get_config())
+    data = open_data(config.data, config.frontend, config.encoder.image_size)
+    tests = draw_tests(data, 8, num_samples=config.frontend.num_samples)
+    save_catalogue(data.catalogue, tmp_path)
+    write_manifest(tests.manifest, tmp_path / "manifest.json")
+    table = json.loads((finished / "table.json").read_text())
+    row = next(r for r in table["variants"] if r["name"] == "num_steps=2 mask=sample")
+    cell = row["runs"]["1"]
+    outcome = program(
+        "experiments.evaluate",
+        f"--checkpoint={finished / 'runs' / cell['rl']}",
+        f"--manifest={tmp_path / 'manifest.json'}",
+        f"--json={tmp_path / 'scores.json'}",
+        *("--queries=text", "--mask=sample"),
+    )
+    assert outcome.code == 0, outcome.err
+    record = json.loads((tmp_path / "scores.json").read_text())
+    assert record["mask"] == "sample"
+    found = record["evaluation"]["text"]["si_sdri_db"]
+    run = json.loads((finished / "runs" / cell["scores"] / "run.json").read_text())
+    assert math.isclose(found, run["metrics"]["text/si_sdri_db"], abs_tol=1e-3)
 
 
 BROKEN = """
