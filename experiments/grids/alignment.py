@@ -1,33 +1,51 @@
 """What each alignment stage of the reward's encoder is worth.
 
-Command:    python -m experiments.ablate --grid=experiments/grids/alignment.py:small \
+Commands:   python -m experiments.ablate --grid=experiments/grids/alignment.py:encoder \
+                --workdir=runs/alignment_encoder
+            python -m experiments.ablate --grid=experiments/grids/alignment.py:small \
                 --workdir=runs/alignment
-Time:       not run yet; for every variant and seed an alignment, a policy stage and an
-            evaluation, and a base for every seed.
-Shows:      nothing yet: it needs the settings below in `AlignConfig`.
+Time:       encoder: for every variant and seed an alignment. small, full: a policy
+            stage and an evaluation besides, and a base for every seed; not run yet.
+Shows:      experiments/ABLATIONS.md, stages of the alignment.
 
 "one step" trains all losses at once for as many steps as the three stages together.
 Query encoder and base are those of the full alignment: what differs is the reward.
 """
 
+import dataclasses
 from typing import Any
 
 from experiments.ablation.grid import Grid, Metric, Variant
 from experiments.grids import parts
+from experiments.settings import AlignConfig
 
-CHANGES: dict[str, dict[str, Any]] = {
-    "three stages": {},
-    "one step": {"align.schedule": "joint"},
-    "no stage 2": {"align.skip": (2,)},
-    "no mixing": {"align.mixing": False},
-}
-"""Variant to what it changes of the alignment; the only place with these names."""
+Changes = dict[str, dict[str, Any]]
+
+
+def changes(num_steps: tuple[int, ...]) -> Changes:
+    """Return what each variant changes of the alignment; all take equal steps."""
+    first, second, third = num_steps
+    return {
+        "three stages": {},
+        "one step": {"align.schedule": "joint"},
+        "no stage 2": {"align.num_steps": (first + second, 0, third)},
+        "no mixing": {"align_loss.mixing": (0.0, 0.0, 0.0)},
+    }
+
 
 SIDES = {"text": "words", "audio": "clips", "image": "pictures"}
 
 
 def get_grid(scale: str = "full") -> Grid:
-    """Return the grid; scale is full or small."""
+    """Return the grid; scale is full, small, or encoder for the alignment alone."""
+    alone = scale == "encoder"
+    length = "small" if alone else scale
+    aligned = parts.listeners(length, "rewarder")
+    steps = aligned.overrides.get("align.num_steps", AlignConfig().num_steps)
+    if alone:
+        aligned = dataclasses.replace(
+            aligned, overrides={**aligned.overrides, "judge_training.num_steps": 1}
+        )
     heard = tuple(
         Metric(f"{label}, {name}", "rewarder", f"eval/{side}_{key}", 3)
         for side, name in SIDES.items()
@@ -37,20 +55,23 @@ def get_grid(scale: str = "full") -> Grid:
             ("R@1 from", "recall_at_1_back"),
         )
     )
+    mixture = Metric("target-mixture gap", "rewarder", "eval/mixture_gap", 3)
+    separated = (
+        parts.listeners(length),
+        parts.base(length),
+        aligned,
+        parts.policy(length, "rewarder"),
+        parts.scores(length),
+    )
+    gaps = tuple(metric.label for metric in (*heard, mixture) if "gap" in metric.label)
     return Grid(
         title="Stages of the alignment",
-        stages=(
-            parts.listeners(scale),
-            parts.base(scale),
-            parts.listeners(scale, "rewarder"),
-            parts.policy(scale, "rewarder"),
-            parts.scores(scale),
-        ),
+        stages=(aligned,) if alone else separated,
         variants=tuple(
-            Variant(name, {f"rewarder:{key}": value for key, value in changes.items()})
-            for name, changes in CHANGES.items()
+            Variant(name, {f"rewarder:{key}": value for key, value in change.items()})
+            for name, change in changes(steps).items()
         ),
         reference="three stages",
-        metrics=(*parts.quality(), *heard),
-        plot=("SI-SDRi, dB", "judge", "gap, words", "gap, clips", "gap, pictures"),
+        metrics=(*(() if alone else parts.quality()), *heard, mixture),
+        plot=gaps if alone else ("SI-SDRi, dB", "judge", *gaps),
     )

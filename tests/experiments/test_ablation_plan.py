@@ -153,7 +153,7 @@ def test_evaluations_go_with_the_training_of_their_model():
     assert [len(group.tasks) for group in make_groups(left)] == [1, 1]
 
 
-NAMES = ("debug", "policy", "pooling", "sources", "test_mask")
+NAMES = ("alignment", "debug", "policy", "pooling", "sources", "test_mask")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,7 +171,12 @@ def test_grids_that_come_with_the_project(name, tmp_path):
         load_grid(f"experiments/grids/{name}.py:huge")
 
 
-def test_the_alignment_grid_waits_for_its_settings():
-    grid = load_grid("experiments/grids/alignment.py:small")
+def test_the_alignment_alone(tmp_path):
+    """One task a variant and seed, of equal steps, whatever is left out."""
+    grid = load_grid("experiments/grids/alignment.py:encoder")
     names = [variant.name for variant in grid.variants]
     assert names == ["three stages", "one step", "no stage 2", "no mixing"]
+    plan = make_plan(grid, tmp_path, "data")
+    assert len(plan.tasks) == len(names) * len(grid.seeds)
+    steps = {sum(t.settings["align"]["num_steps"]) for t in plan.tasks.values()}
+    assert len(steps) == 1
