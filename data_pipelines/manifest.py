@@ -1,12 +1,12 @@
 """Fixed evaluation mixtures: what is in them, how to ask for it, and a hash.
 
 Two laboratories that hold the same clips score the same mixtures: a source is
-integer samples times an integer factor, converted to float32 once.
+integer samples times one factor, rounded to float32 once. A source that nothing
+asks for has ``null`` as its query; it is heard, but not scored.
 """
 
 import hashlib
 import json
-import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from data_pipelines.catalogue import (
     rows_by_label,
     save_text,
 )
-from data_pipelines.levels import LEVEL
+from data_pipelines.rendering import render_source
 
 GAIN_DB = 5.0
 """The sources' levels differ by up to this, uniformly."""
@@ -29,9 +29,6 @@ GAIN_DB = 5.0
 AUDIO_QUERIES = 4
 IMAGE_QUERIES = 8
 """Most clips and pictures of a query; their embeddings are averaged."""
-
-FACTOR_BITS = 12
-"""A source's factor is a multiple of 2^-12."""
 
 SEED = 18
 """Of the manifests that are written beside a user's recordings."""
@@ -187,38 +184,17 @@ def _draw_query(
 def render(entry: dict[str, Any], catalogue: Catalogue) -> np.ndarray:
     """Make the sources of one mixture; the mixture is their sum.
 
-    A source is q x / 2^27, where x is the int16 crop and q the integer next to
-    2^12 (level / rms(x)) 10^(gain_db / 20) with the common level at int16's
-    scale. Products are exact integers, so only the last conversion rounds.
-
     Args:
       entry: One of a manifest's mixtures.
       catalogue: The data set it was drawn from.
 
     Returns:
-      float32 [sources, num_samples].
+      float32 [sources, num_samples]; see `data_pipelines.rendering`.
 
     Raises:
       ValueError: the data set has no such clip.
     """
-    split, length = entry["split"], entry["num_samples"]
-    sources = []
-    for item in entry["sources"]:
-        names = catalogue.clip_id.get(split, ())
-        row, offset = item["row"], item["offset"]
-        if not 0 <= row < len(names) or names[row] != item["clip_id"]:
-            raise ValueError(
-                f"mixture {entry['id']} wants clip {item['clip_id']!r} at row {row} of "
-                f"{split!r}, expected the data set to have it; prepare it again"
-            )
-        crop = catalogue.clips[split][row, offset : offset + length].astype(np.int64)
-        rms = math.sqrt(int(np.sum(crop * crop)) / length)
-        factor = LEVEL * 2**15 / rms * 10.0 ** (item["gain_db"] / 20)
-        whole = round(2**FACTOR_BITS * factor)
-        sources.append(
-            (whole * crop).astype(np.float32) * np.float32(2.0 ** -(15 + FACTOR_BITS))
-        )
-    return np.stack(sources)
+    return np.stack([render_source(entry, s, catalogue) for s in entry["sources"]])
 
 
 def fingerprint(sources: np.ndarray) -> str:

@@ -4,6 +4,7 @@ Examples:
   python -m experiments.prepare --dataset=instruments
   python -m experiments.prepare --dataset=folder --manual_dir=my_recordings
   python -m experiments.prepare --dataset=vggsound --manual_dir=vggsound_videos
+  python -m experiments.prepare --benchmark=vggsound_clean_plus --manual_dir=wavs
 
 `instruments` renders eighteen sampled instruments. `folder` reads a CSV or JSONL
 table with the columns audio (a path relative to the table), label or caption,
@@ -16,6 +17,15 @@ MUSIC*solo*.json), or train.csv, val.csv and test.csv, there or in its folder
 stopped goes on there. What is missing or unreadable is counted, and named with its
 reason in account.json. By estimate the whole of VGGSound needs 100 GB there and
 200 GB for the data set.
+
+--benchmark makes the mixtures of a published list out of the recordings under
+--manual_dir, and a manifest that `experiments.evaluate` takes. vggsound_clean_plus
+(OmniSep's 98 pairs) and music_clean_plus (CLIPSep's 46 targets, OmniSep's pool) look
+for files anywhere that are named by the ids of VGGSound and MUSIC; pictures are
+frames/ID/000006.jpg and its neighbours. dcase2024_task9 wants
+lass_synthetic_validation.csv and lass_validation beside it, and audiosep_audiocaps,
+_audioset, _clotho, _esc50, _music and _vggsound AudioSep's folder `evaluation`. What
+is missing is named and counted; other mixtures stay as they are, bit for bit.
 """
 
 import json
@@ -33,8 +43,8 @@ DATASET = flags.DEFINE_enum(
     None,
     ["instruments", "folder", *VIDEOS],
     "Which data set.",
-    required=True,
 )
+BENCHMARK = flags.DEFINE_string("benchmark", None, "Which published list of mixtures.")
 MANUAL_DIR = flags.DEFINE_string(
     "manual_dir", None, "What there is already: a table and recordings, or videos."
 )
@@ -61,9 +71,17 @@ JSON = flags.DEFINE_string("json", None, "Write the summary to this file too.")
 
 
 def main() -> None:
-    """Prepare the data set that the flags name."""
+    """Prepare the data set or the benchmark that the flags name."""
     sizes = _sizes(SAMPLE_RATE, NUM_SAMPLES, CROP_SAMPLES)
     more = _sizes(IMAGE_SIZE, WORKERS)
+    if (DATASET.value is None) == (BENCHMARK.value is None):
+        raise ValueError(
+            f"dataset is {DATASET.value} and benchmark is {BENCHMARK.value}, expected "
+            "one of them"
+        )
+    if BENCHMARK.value is not None:
+        summarise(_prepare_benchmark(BENCHMARK.value))
+        return
     manual_dir = _manual_dir()
     # Imported late, so that --help and flag errors need no TensorFlow.
     import tensorflow_datasets as tfds
@@ -75,6 +93,25 @@ def main() -> None:
         tfds.disable_progress_bar()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of settings that it did not make
     summarise(_prepare(manual_dir, sizes, more))
+
+
+def _prepare_benchmark(name: str) -> pathlib.Path:
+    from data_pipelines.published.benchmarks import BENCHMARKS
+    from data_pipelines.published.preparation import prepare_published
+    from experiments.progress import progress_of
+
+    if name not in BENCHMARKS:
+        known = ", ".join(BENCHMARKS)
+        raise ValueError(f"benchmark is {name!r}, expected one of {known}")
+    if not MANUAL_DIR.value:
+        raise ValueError("manual_dir is missing, expected a folder of recordings")
+    return prepare_published(
+        BENCHMARKS[name],
+        MANUAL_DIR.value,
+        DATA_DIR.value,
+        progress=progress_of,
+        **_sizes(SAMPLE_RATE, IMAGE_SIZE),
+    )
 
 
 def _manual_dir() -> str | None:
@@ -147,7 +184,18 @@ def summarise(directory: pathlib.Path) -> None:
         summary |= {key: described[key] for key in keys}
         if "videos" in described:
             summary["videos"] = described["videos"]
+        if BENCHMARK.value is not None:
+            summary["benchmark"] = _benchmark_summary(directory)
         save_text(pathlib.Path(JSON.value), json.dumps(summary, indent=1) + "\n")
+
+
+def _benchmark_summary(directory: pathlib.Path) -> dict[str, Any]:
+    from data_pipelines.manifest import read_manifest
+
+    manifest = read_manifest(directory / "manifest_test.json")
+    keys = ("list", "left_out", "notes", "untouched_sdr_db", "mixtures_sha256")
+    made = {"mixtures": len(manifest["mixtures"])}
+    return made | {key: manifest[key] for key in keys}
 
 
 if __name__ == "__main__":
