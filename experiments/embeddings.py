@@ -19,6 +19,9 @@ from marssep_jax.evaluation import EvaluationMixture
 from marssep_jax.types import MixtureBatch, Params
 
 BATCH = 64
+UNASKED: dict[str, Any] = {"text_id": None, "audio_rows": (), "image_ids": ()}
+"""Stands for a query that a manifest leaves out."""
+
 INT16_SCALE = np.float32(1 / 32_768)
 
 
@@ -144,7 +147,7 @@ def evaluation_mixtures(
     """Render a manifest's mixtures and embed their queries.
 
     Clips and pictures of one query are averaged. The composed query is the plain
-    mean of what there is.
+    mean of what there is. A source without a query gets zeros: nothing asks for it.
 
     Raises:
       ValueError: audio that is not what the manifest says.
@@ -158,9 +161,9 @@ def evaluation_mixtures(
                 f"mixture {entry['id']} has SHA-256 {found}, expected "
                 f"{entry['sha256']}: prepare the data set again"
             )
-        asked = entry["queries"]
+        asked = [query or UNASKED for query in entry["queries"]]
         queries = {
-            "text": np.stack([bank.text[q["text_id"]] for q in asked]),
+            "text": np.stack([_words(bank.text, q["text_id"]) for q in asked]),
             "audio": np.stack([_mean(clips, q["audio_rows"]) for q in asked]),
             "image": np.stack([_mean(bank.image, q["image_ids"]) for q in asked]),
         }
@@ -172,7 +175,12 @@ def evaluation_mixtures(
             label=np.asarray([source["label"] for source in entry["sources"]]),
             queries=queries,
             absent=None if absent is None else bank.text[absent["text_id"]],
+            scored_samples=manifest.get("scored_samples"),
         )
+
+
+def _words(bank: np.ndarray, text_id: int | None) -> np.ndarray:
+    return np.zeros_like(bank[0]) if text_id is None else bank[text_id]
 
 
 def _mean(bank: np.ndarray, rows: Sequence[int]) -> np.ndarray:

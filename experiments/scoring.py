@@ -221,8 +221,9 @@ def make_example(
 
 
 def captions_of(manifest: dict[str, Any], catalogue: Catalogue) -> dict[str, list[str]]:
-    """Return the words that ask for each target, by mixture."""
+    """Return the words that ask for each target, by mixture; none where nothing asks."""
+    texts = catalogue.texts
     return {
-        entry["id"]: [catalogue.texts[query["text_id"]] for query in entry["queries"]]
+        entry["id"]: [texts[q["text_id"]] if q else "" for q in entry["queries"]]
         for entry in manifest["mixtures"]
     }

@@ -167,8 +167,8 @@ def _require_any(
         return
     first = next((f", the first: {n} is {why}" for n, why in problems.items()), "")
     raise ValueError(
-        f"manual_dir is {str(manual_dir)!r}, expected audible recordings of "
-        f"{plan.where} in it: {len(problems)} are not there or unreadable{first}"
+        f"manual_dir is {str(manual_dir)!r}, expected both recordings of a mixture of "
+        f"{plan.where} in it, to be heard: {len(problems)} cannot be used{first}"
     )
 
 

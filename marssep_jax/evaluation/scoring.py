@@ -41,7 +41,8 @@ class EvaluationMixture(NamedTuple):
     """One mixture, the sum of its targets, and ways to ask for them.
 
     ``queries`` holds embeddings [k, d] by kind; a row of zeros is not asked.
-    ``absent`` asks for a class that is not in the mixture, None asks for none.
+    ``absent`` asks for a class that is not in the mixture, None asks for none. Scores
+    are those of the first ``scored_samples``, equal in all mixtures; None takes all.
     """
 
     name: str
@@ -49,6 +50,7 @@ class EvaluationMixture(NamedTuple):
     label: np.ndarray
     queries: Mapping[str, Float[np.ndarray, "k d"]]
     absent: Float[np.ndarray, " d"] | None = None
+    scored_samples: int | None = None
 
 
 class Evaluation(NamedTuple):
@@ -186,6 +188,8 @@ def _score_batch(
     found = separate_fn(target.sum(axis=1), jnp.asarray(flat))
     if not bool(jnp.isfinite(found).all()):
         raise ValueError("estimates hold NaN or infinite samples, expected finite ones")
+    scored = slice(batch[0].scored_samples)
+    target, found = target[..., scored], found[..., scored]
     estimate = found[:, :-1].reshape(*query.shape[:3], -1)
     metrics = jax.tree.map(np.array, _measure(estimate, target, bss))
     for name, judge_fn in judges.items():

@@ -91,6 +91,25 @@ def test_scores_of_known_leakage():
     assert "absent_db" not in result.scores["audio"]
 
 
+def test_only_the_scored_beginning_counts():
+    """Estimates are made of whole mixtures; what lies behind is not looked at."""
+    half = LENGTH // 2
+    mixtures = [make_mixture(0), make_mixture(1)]
+    whole = evaluate(mixtures, gains=(0.1, 0.3))
+
+    def spoiled(mixture, query):
+        found = separate_by((0.1, 0.3))(mixture, query)
+        return found.at[..., half:].set(7.0)
+
+    cut = [mixture._replace(scored_samples=half) for mixture in mixtures]
+    found = evaluate_mixtures(spoiled, None, cut, batch_size=4, bss=0)
+    # Both halves of these tones are alike.
+    for name in ("si_sdr_db", "sdr_db", "sdri_db"):
+        np.testing.assert_allclose(
+            found.scores["text"][name], whole.scores["text"][name], atol=0.05
+        )
+
+
 def test_judge_hears_what_was_kept():
     result = evaluate([make_mixture(0)], gains=(10.0, 0.1))  # the first is swamped
     np.testing.assert_array_equal(result.scores["text"]["judge_accuracy"], [[0.0, 1.0]])

@@ -19,6 +19,7 @@ from experiments.embeddings import (
     normalised,
     save_bank,
 )
+from experiments.scoring import captions_of
 from marssep_jax.config import EncoderConfig
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.encoders.text import tokenise
@@ -166,6 +167,20 @@ def test_evaluation_mixtures(manifest, catalogue, bank):
 def test_a_mixture_without_an_absent_class(manifest, catalogue, bank):
     manifest["mixtures"][0]["absent"] = None
     assert next(evaluation_mixtures(manifest, catalogue, bank)).absent is None
+
+
+def test_a_source_that_nothing_asks_for(manifest, catalogue, bank):
+    whole = next(evaluation_mixtures(manifest, catalogue, bank))
+    manifest["mixtures"][0]["queries"][1] = None
+    manifest["scored_samples"] = 1_000
+    mixture = next(evaluation_mixtures(manifest, catalogue, bank))
+    for kind, queries in mixture.queries.items():
+        np.testing.assert_array_equal(queries[0], whole.queries[kind][0])
+        np.testing.assert_array_equal(queries[1], np.zeros(4))
+    assert (whole.scored_samples, mixture.scored_samples) == (None, 1_000)
+    first, second = captions_of(manifest, catalogue)[mixture.name]
+    text_id = manifest["mixtures"][0]["queries"][0]["text_id"]
+    assert (first, second) == (catalogue.texts[text_id], "")
 
 
 def test_other_audio_than_the_manifest_says(manifest, catalogue, bank):
