@@ -124,7 +124,8 @@ def test_stored_mixtures_come_back_bit_for_bit(esc50, tmp_path):
         stored = [noise(f"{n}{number}", length, peak=30_000)[:, 0] for n in "tm"]
         np.testing.assert_array_equal(target[:length] * 32_768, stored[0])
         np.testing.assert_array_equal((target + rest)[:length] * 32_768, stored[1])
-        assert not np.any(target[length:]) and not np.any(rest[length:])
+        assert not np.any(target[length:])
+        assert not np.any(rest[length:])
     words = [
         catalogue.class_names[s["label"]] for s in manifest["mixtures"][0]["sources"]
     ]
