@@ -26,11 +26,11 @@ from marssep_jax.judges.hearing import (
     mel_power,
     unit_sum_filters,
 )
-from marssep_jax.judges.packages import PackagedWeights
 from marssep_jax.preprocessing.framing import as_float32
 from marssep_jax.preprocessing.resampling import resample_sinc
 from marssep_jax.types import Params
 from marssep_jax.weights.mapped import MappedFile, view
+from marssep_jax.weights.packages import PackagedWeights
 from marssep_jax.weights.stored_zip import members
 
 RATE_HZ = 44_100

@@ -23,11 +23,11 @@ from marssep_jax.judges.hearing import (
     levelled,
     mel_power,
 )
-from marssep_jax.judges.packages import PackagedWeights
 from marssep_jax.preprocessing.filterbanks import hz_filters
 from marssep_jax.preprocessing.framing import as_float32
 from marssep_jax.preprocessing.resampling import resample_sinc
 from marssep_jax.types import Params
+from marssep_jax.weights.packages import PackagedWeights
 
 RATE_HZ = 16_000
 NUM_MELS = 96

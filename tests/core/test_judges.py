@@ -12,7 +12,7 @@ import pytest
 
 from marssep_jax.conversion.tensor_bundle import open_bundle
 from marssep_jax.judges import aisfx, musicnn, probes
-from marssep_jax.judges.packages import PackagedWeights
+from marssep_jax.weights.packages import PackagedWeights
 
 NETWORKS = {"aisfx": (aisfx, 512), "musicnn": (musicnn, 200)}
 

@@ -11,7 +11,7 @@ import pytest
 from data_pipelines.catalogue import crop_samples, load_catalogue
 from experiments import judges
 from experiments.datasets import find_directory
-from marssep_jax.judges.packages import PackagedWeights
+from marssep_jax.weights.packages import PackagedWeights
 
 LOWEST = {"aisfx": (0.9, 0.5), "musicnn": (0.9, 0.45), "musicnn_tags": (0.6, 0.7)}
 """Shares of right answers on the splits ``seen`` and ``unseen``."""

