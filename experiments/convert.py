@@ -5,9 +5,13 @@ Examples:
       --output=weights/omnisep
   python -m experiments.convert --encoder=omnisep --source=best.pth \
       --output=weights/omnisep --dtype=bfloat16 --json=converted.json
+  python -m experiments.convert --encoder=minilm --source=package \
+      --output=weights/minilm
 
 PyTorch is not needed and no code in a file is run. A separator becomes a model that
-`--checkpoint` takes; an encoder becomes a folder that `marssep inspect` shows.
+`--checkpoint` takes; an encoder becomes a folder that `marssep inspect` shows, with the
+tokenizer's files that lay beside the weights. `package` is an installed package that
+carries the weights (`make minilm`); it is never imported.
 """
 
 import pathlib
@@ -23,7 +27,10 @@ ENCODER = flags.DEFINE_enum(
     "encoder", None, list(ARCHITECTURES), "What the weights are of.", required=True
 )
 SOURCE = flags.DEFINE_string(
-    "source", None, "The weights: a file, or the folder it is in.", required=True
+    "source",
+    None,
+    "The weights: a file, the folder it is in, or the word package.",
+    required=True,
 )
 OUTPUT = flags.DEFINE_string("output", None, "The folder to write.", required=True)
 DTYPE = flags.DEFINE_enum(
@@ -76,6 +83,7 @@ def record(done: Conversion) -> dict[str, Any]:
         "source": done.source,
         "parameters": done.parameters,
         "size_bytes": done.size_bytes,
+        "files": list(done.files),
         "keys": done.report.as_dict(),
     }
 
@@ -87,6 +95,10 @@ def summary(done: Conversion) -> str:
     lines += [f"  {part}: {count:,}" for part, count in done.parameters.items()]
     lines.append(f"  size: {done.size_bytes / 1e6:.1f} MB")
     lines += [f"from {name}, SHA-256 {h}" for name, h in done.source["sha256"].items()]
+    if done.files:
+        lines.append(f"copied: {', '.join(done.files)}")
+    if "package" in done.source:
+        lines.append(f"out of {done.source['package']}: {done.source['notice']}")
     lines.append(f"licence of the weights: {done.licence}")
     if done.non_commercial:
         lines.append("warning: that licence does not allow commercial use")

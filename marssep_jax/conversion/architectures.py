@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from marssep_jax.conversion import clap, imagebind, minilm, omnisep
 from marssep_jax.conversion.rules import Rule
 from marssep_jax.conversion.tensors import TensorSource
+from marssep_jax.weights.packages import PackagedWeights
 from marssep_jax.weights.store import save_encoder
 
 
@@ -22,6 +23,8 @@ class Architecture(NamedTuple):
       rules: the rules for the names that the source uses.
       placeholders: files hold more than tensors; pass over what it is.
       save: writes the result; see `save_encoder`.
+      beside: names of the tokenizer's files, copied where they lie beside the weights.
+      package: an installable package that carries the weights.
     """
 
     title: str
@@ -32,6 +35,8 @@ class Architecture(NamedTuple):
     rules: Callable[[TensorSource], Sequence[Rule]]
     placeholders: bool = False
     save: Callable[..., dict[str, Any]] = save_encoder
+    beside: tuple[str, ...] = ()
+    package: PackagedWeights | None = None
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -51,6 +56,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         shapes=clap.shapes,
         rules=clap.rules,
         placeholders=True,  # LAION's files hold the state of the training too
+        beside=("tokenizer.json", "vocab.json", "merges.txt"),
     ),
     "minilm": Architecture(
         title="all-MiniLM-L6-v2",
@@ -59,6 +65,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         configure=minilm.configure,
         shapes=minilm.shapes,
         rules=lambda source: minilm.MINILM,
+        beside=("tokenizer.json", "vocab.txt"),
+        package=minilm.PACKAGE,
     ),
     "omnisep": Architecture(
         title="OmniSep's separator",

@@ -17,11 +17,13 @@ from marssep_jax.conversion.apply import (
     MismatchError,
     apply_rules,
 )
-from marssep_jax.conversion.architectures import find_architecture
+from marssep_jax.conversion.architectures import Architecture, find_architecture
 from marssep_jax.conversion.sources import open_source
 from marssep_jax.conversion.tensors import TensorSource
 
 DTYPES = ("float32", "bfloat16")
+PACKAGE = "package"
+"""Stands for a source: the installed package that carries the weights."""
 
 ProgressFn = Callable[[int, int], None]
 
@@ -34,6 +36,8 @@ class Conversion(NamedTuple):
       licence: of the weights.
       non_commercial: whether that forbids commercial use.
       source: name, size and SHA-256 of the files; see `TensorSource.provenance`.
+        Of a package also what it is called, and its notice.
+      files: the tokenizer's, copied beside the parameters.
       parameters: numbers by part, the first level of the tree.
       size_bytes: of the result.
       report: every key.
@@ -46,6 +50,7 @@ class Conversion(NamedTuple):
     parameters: dict[str, int]
     size_bytes: int
     report: KeyReport
+    files: tuple[str, ...] = ()
 
 
 def convert(
@@ -62,7 +67,8 @@ def convert(
 
     Args:
       architecture: name in the table of architectures.
-      source: a file, or a folder that holds it.
+      source: a file, or a folder that holds it; `PACKAGE` finds the package that
+        carries the weights, without importing it.
       output: the folder to write; an older conversion in it is replaced.
       dtype: of floating parameters, float32 or bfloat16; None is the
         architecture's.
@@ -70,12 +76,18 @@ def convert(
 
     Raises:
       MismatchError: weights of something else; its ``report`` lists every key.
-      ValueError: a file that cannot be read, or something in the output's way.
+      ValueError: a file that cannot be read, or something in the output's way; of a
+        package, no such one is known or its files are others.
+      ModuleNotFoundError: the package is not installed.
       OSError: no room, or no permission.
     """
     row = find_architecture(architecture)
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected {' or '.join(DTYPES)}")
+    if source == PACKAGE:
+        source, package = _packaged(row)
+    else:
+        package = {}
     opened = open_source(source, placeholders=row.placeholders)
     try:
         config = row.configure(opened)
@@ -89,9 +101,11 @@ def convert(
     _require_room(output, converted.num_bytes)
     total = sum(file.size for file in opened.files) + converted.num_bytes
     progress = _Sum(on_progress, total)
-    origin = opened.provenance(progress.add)
+    origin = opened.provenance(progress.add) | package
+    beside = opened.beside(row.beside)
     arrays = _watched(converted, opened, progress)
-    row.save(output, architecture, config, arrays, row.licence, origin)
+    more: dict[str, Any] = {"beside": beside} if beside else {}
+    row.save(output, architecture, config, arrays, row.licence, origin, **more)
     return Conversion(
         architecture,
         row.licence,
@@ -100,7 +114,22 @@ def convert(
         count_parts(expected),
         sum(path.stat().st_size for path in Path(output).iterdir()),
         converted.report,
+        tuple(path.name for path in beside),
     )
+
+
+def _packaged(row: Architecture) -> tuple[Path, dict[str, str]]:
+    """Return where a package keeps its weights, and what it is."""
+    if row.package is None:
+        raise ValueError(
+            f"source is {PACKAGE!r}, expected a file: no package carries {row.title}"
+        )
+    found = row.package.find()
+    folder = next(iter(found.values())).parent
+    return folder, {
+        "package": row.package.requirement,
+        "notice": row.package.notice,
+    }
 
 
 def _not_these(source: Any, title: str, error: ValueError) -> str:

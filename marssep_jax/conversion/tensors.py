@@ -70,6 +70,11 @@ class TensorSource(Mapping[str, np.ndarray]):
             )
         return found
 
+    def beside(self, names: Sequence[str]) -> list[Path]:
+        """Return those of some files that lie beside the weights."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        return [path for name in names if (path := folder / name).is_file()]
+
     def provenance(
         self, on_bytes: Callable[[int], None] = lambda count: None
     ) -> dict[str, Any]:

@@ -4,14 +4,16 @@
 which licence, and which files they were made of. ``parameters.npz`` is an
 uncompressed zip: it is written array by array, however large the whole, any NumPy
 opens it, reading it runs no code, and its arrays can be mapped into memory, so that
-only those that are used are read.
+only those that are used are read. Beside them lie copies of the published tokenizer's
+files, if there were any.
 """
 
+import hashlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def save_encoder(
     arrays: Mapping[str, Any] | Iterable[tuple[str, np.ndarray]],
     licence: str,
     source: Mapping[str, Any],
+    beside: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Write an encoder, replacing one that is there; whole or not at all.
 
@@ -57,6 +60,7 @@ def save_encoder(
         as they come, so that there need never be more than one in memory.
       licence: of the weights.
       source: where they come from: `TensorSource.provenance`.
+      beside: small files to copy, such as a tokenizer's.
 
     Returns:
       What was written to ``encoder.json``.
@@ -70,6 +74,7 @@ def save_encoder(
         pairs = traverse_util.flatten_dict(arrays, sep="/").items()
     with written_whole(path, RECORD, "an encoder") as partial:
         layout = _write_arrays(partial / ARRAYS, pairs)
+        files = {path.name: _copy(path, partial) for path in beside}
         record = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -79,9 +84,17 @@ def save_encoder(
             "source": dict(source),
             "versions": {"marssep_jax": __version__},
             "layout": layout,
+            "files": files,
         }
         write_bytes(partial / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     return json.loads(json.dumps(record))  # as it will be read
+
+
+def _copy(path: Path, folder: Path) -> str:
+    """Copy a file into a folder and return its SHA-256."""
+    raw = path.read_bytes()
+    write_bytes(folder / path.name, raw)
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _write_arrays(
@@ -150,7 +163,7 @@ def load_encoder(
 
     Args:
       path: its folder.
-      verify: read everything and compare checksums; without it a file of another
+      verify: read all arrays and compare checksums; without it a file of another
         length or of other arrays is noticed, and a single flipped bit is not.
 
     Returns:
@@ -163,6 +176,7 @@ def load_encoder(
     folder = Path(path)
     try:
         record = read_record(folder)
+        _check_files(folder, record.get("files", {}))
         file = MappedFile(folder / ARRAYS)
         found = members(file)
         flat = {
@@ -174,6 +188,13 @@ def load_encoder(
             f"encoder is {str(path)!r}, expected {EXPECTED} ({_why(error)})"
         ) from error
     return record, traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _check_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Compare what lies beside the arrays, which is small, with the record."""
+    for name, digest in files.items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            raise ValueError(f"it is damaged: {name} has changed")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

