@@ -125,7 +125,9 @@ def _completed(bundle: ModelBundle, digests: Mapping[str, str]) -> ModelBundle:
 def _encoder_config(bundle: ModelBundle) -> EncoderConfig | None:
     """Return the settings of an encoder that has frozen trunks; mostly None."""
     values = bundle.config.get("encoder")
-    if not values or not values.get("backbone") or bundle.encoder_params is None:
+    if not values or bundle.encoder_params is None:
+        return None
+    if not any(values.get(name) for name in ("backbone", "text_backbone")):
         return None
     return from_dict(EncoderConfig, values)
 

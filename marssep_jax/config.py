@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 ENCODERS = ("small", "imagebind")
+TEXT_TOWERS = ("hashed", "minilm")
 POOLINGS = ("mlbp", "mean", "max", "weighted", "text", "audio")
 RATIO_LEVELS = ("bin", "mask", "joint", "none")
 ADVANTAGES = ("group", "batch", "leave_one_out", "moving_average")
@@ -110,7 +111,8 @@ class EncoderConfig:
     """The small tri-modal encoder (ours), or published weights (paper: ImageBind).
 
     ``backbone`` is the folder of converted weights; widths and buckets are those of
-    the small encoder's own trunks.
+    the small encoder's own trunks. Its words may instead go through a published
+    sentence encoder, whose converted weights lie in ``text_backbone``.
     """
 
     architecture: str = "small"  # ours; paper: "imagebind"
@@ -119,7 +121,9 @@ class EncoderConfig:
     audio_widths: tuple[int, ...] = (32, 64, 96)  # ours
     image_widths: tuple[int, ...] = (24, 48, 96, 128)  # ours
     image_size: int = 48  # ours
-    text_length: int = 48  # ours: bytes kept of a caption
+    text_tower: str = "hashed"  # ours; or "minilm"
+    text_backbone: str = ""
+    text_length: int = 48  # ours: bytes, or pieces of words, kept of a caption
     text_buckets: int = 512  # ours: rows of the hashed n-gram table
     pooling: str = "mlbp"  # paper
     pooling_rank: int = 64  # ours: stated nowhere
@@ -133,6 +137,19 @@ class EncoderConfig:
             "backbone",
             self.backbone,
             "the folder of converted weights, where architecture is not 'small'",
+        )
+        one_of(self, "text_tower", TEXT_TOWERS)
+        require(
+            bool(self.text_backbone) == (self.text_tower == "minilm"),
+            "text_backbone",
+            self.text_backbone,
+            "the folder of a converted minilm, where text_tower is 'minilm'",
+        )
+        require(
+            self.text_tower == "hashed" or self.architecture == "small",
+            "text_tower",
+            self.text_tower,
+            f"'hashed' where architecture is {self.architecture!r}",
         )
         positive(self, "embed_dim", "audio_widths", "image_widths", "image_size")
         positive(self, "text_length", "text_buckets", "pooling_rank")

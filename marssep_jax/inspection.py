@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
+from marssep_jax.config import EncoderConfig, from_dict
+from marssep_jax.encoders.backbones import backbones_of, licence_of
 from marssep_jax.models.separator import count_parameters
 from marssep_jax.weights.store import is_encoder, load_encoder
 
@@ -32,10 +34,18 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "stage": config.get("stage"),
         "step": config.get("step"),
         "licence": config.get("licence"),
+        **_published(config.get("encoder")),
         "parameters": {part: count_parameters(getattr(bundle, part)) for part in PARTS},
         "size_bytes": _size_of(folder),
         "config": config,
     }
+
+
+def _published(encoder: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the licences of the published weights that a model stands on."""
+    rows = backbones_of(from_dict(EncoderConfig, encoder)) if encoder else ()
+    found = {row.field: f"{licence_of(row)} ({row.folder})" for row in rows}
+    return {"licence_of": found} if found else {}
 
 
 def _describe_encoder(folder: Path) -> dict[str, Any]:
@@ -47,7 +57,7 @@ def _describe_encoder(folder: Path) -> dict[str, Any]:
         "path": str(folder),
         "architecture": record["architecture"],
         "licence": record["licence"],
-        "source": record["source"],
+        "source": record["source"] | {"files": record.get("files", {})},
         "dtypes": sorted({entry["dtype"] for entry in record["layout"].values()}),
         "parameters": dict(count),
         "size_bytes": _size_of(folder),
@@ -70,6 +80,7 @@ def render(report: dict[str, Any]) -> str:
         rows["dtype"] = _shown(report["dtypes"])
     known = set(rows)
     rows |= {part: f"{n:,}" for part, n in report["parameters"].items()}
+    rows |= _flat("licence_of", report.get("licence_of", {}))
     rows |= _flat("source", report.get("source", {}))
     for key, value in report["config"].items():
         if key not in known:

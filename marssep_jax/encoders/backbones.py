@@ -18,6 +18,7 @@ from jaxtyping import PRNGKeyArray
 
 from marssep_jax.config import EncoderConfig
 from marssep_jax.encoders.contract import KINDS, Encoder
+from marssep_jax.layers import jit_once
 from marssep_jax.types import Params
 from marssep_jax.weights.store import load_encoder, read_record
 
@@ -42,11 +43,21 @@ class Backbone(NamedTuple):
 
 
 def backbones_of(config: EncoderConfig) -> tuple[Backbone, ...]:
-    """Return the published parts of an encoder; the small one has none."""
+    """Return the published parts of an encoder; mostly the small one has none."""
     if config.architecture == "imagebind":
         return (
             Backbone(
                 "backbone", config.backbone, "imagebind", KINDS, lambda tree: tree
+            ),
+        )
+    if config.text_tower == "minilm":
+        return (
+            Backbone(
+                "text_backbone",
+                config.text_backbone,
+                "minilm",
+                ("text",),
+                lambda tree: {"text": tree},
             ),
         )
     return ()
@@ -69,11 +80,25 @@ def read_sizes(backbone: Backbone) -> dict[str, Any]:
 def digest_of(backbone: Backbone) -> str:
     """Return a short hash of a backbone's weights: of the checksums of its arrays.
 
+    Its tokenizer counts where there is one: other ids would be other words.
+
     Raises:
       ValueError: another folder, or another architecture.
     """
-    layout = json.dumps(_record(backbone)["layout"], sort_keys=True)
-    return hashlib.sha256(layout.encode()).hexdigest()[:16]
+    record = _record(backbone)
+    described = json.dumps(record["layout"], sort_keys=True)
+    if files := record.get("files"):
+        described += json.dumps(files, sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def licence_of(backbone: Backbone) -> str:
+    """Return the licence of a backbone's weights.
+
+    Raises:
+      ValueError: another folder, or another architecture.
+    """
+    return _record(backbone)["licence"]
 
 
 def load_parts(backbone: Backbone) -> Params:
@@ -107,7 +132,15 @@ def initial_params(
     shapes = jax.eval_shape(encoder.init, key)
     if set(shapes) <= set(published):  # a billion numbers need not be drawn
         return published
-    return {**encoder.init(key), **published}
+    if not published:
+        return encoder.init(key)
+
+    def others(key: PRNGKeyArray) -> Params:
+        drawn = encoder.init(key)
+        return {name: part for name, part in drawn.items() if name not in published}
+
+    # Compiled as one, what nobody reads is not drawn either.
+    return {**jit_once(others)(key), **published}
 
 
 def without_frozen(config: EncoderConfig, params: Params) -> Params:

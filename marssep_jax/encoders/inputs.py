@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from marssep_jax.config import EncoderConfig
+from marssep_jax.encoders.backbones import backbones_of, read_sizes
 from marssep_jax.encoders.image import fit_image
 from marssep_jax.encoders.text import tokenise
 from marssep_jax.preprocessing.clip_pictures import SIZE, crop_picture
 from marssep_jax.preprocessing.clip_tokens import VOCABULARY_NAME, make_clip_tokenizer
+from marssep_jax.preprocessing.wordpiece_tokens import make_wordpiece_tokenizer
 
 
 class EncoderInputs(NamedTuple):
@@ -40,6 +42,8 @@ def make_inputs(config: EncoderConfig) -> EncoderInputs:
 
 
 def _tokeniser(config: EncoderConfig) -> Callable[[Sequence[str]], np.ndarray]:
+    if config.text_tower == "minilm":
+        return partial(_sentence_ids, config)
     if config.architecture == "small":
         return partial(tokenise, length=config.text_length)
 
@@ -47,6 +51,20 @@ def _tokeniser(config: EncoderConfig) -> Callable[[Sequence[str]], np.ndarray]:
         return _clip_tokenizer(config.backbone, config.text_length)(captions)
 
     return clip_ids
+
+
+def _sentence_ids(config: EncoderConfig, captions: Sequence[str]) -> np.ndarray:
+    """Return WordPiece ids by the tokenizer that lies beside the weights."""
+    (backbone,) = backbones_of(config)
+    folder, words = backbone.folder, read_sizes(backbone)["vocab_size"]
+    try:
+        tokenise = make_wordpiece_tokenizer(folder, config.text_length, words)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"config.encoder.text_backbone is {folder!r}, expected the folder of a "
+            f"converted minilm with its tokenizer.json or vocab.txt"
+        ) from error
+    return tokenise(captions)
 
 
 @functools.lru_cache(maxsize=4)

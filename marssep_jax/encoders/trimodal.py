@@ -1,20 +1,24 @@
 """A small audio-text-vision encoder in one space (ours).
 
 Stands where ImageBind stands in the paper: three trunks, three heads and one
-temperature.
+temperature. Words may go through a published sentence encoder instead of the trunk
+of its own.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from marssep_jax.config import EncoderConfig, FrontendConfig
+from marssep_jax.config import EncoderConfig, FrontendConfig, from_dict, require
+from marssep_jax.encoders.backbones import backbones_of, read_sizes
 from marssep_jax.encoders.contract import KINDS, Encoder, normalise
+from marssep_jax.encoders.minilm import MiniLmConfig, make_minilm
 from marssep_jax.encoders.text import PAD_ID
 from marssep_jax.features import make_frontend
 from marssep_jax.layers import ConvBlock, jit_once, peak, relative_level
@@ -28,6 +32,13 @@ RELATIVE_FLOOR = 0.03
 AUDIO_STRIDE = 4
 # Axes of one item that a trunk takes.
 RANKS = {"audio": 2, "text": 1, "image": 3}
+
+
+class Trunk(NamedTuple):
+    """``init(key, example)`` and ``apply(params, value [b, ...]) -> [b, f]``."""
+
+    init: Callable[[PRNGKeyArray, Array], Params]
+    apply: Callable[[Params, Array], Float[Array, "b f"]]
 
 
 class ConvTrunk(nn.Module):
@@ -114,19 +125,22 @@ def make_small_encoder(
 
     The front end's rows and sample rate fix what the audio trunk hears; clips of
     any length are accepted, being pooled over time.
+
+    Raises:
+      ValueError: a published text tower that is not there, or for shorter captions.
     """
     frontend = make_frontend(frontend_config)
-    trunks: dict[str, nn.Module] = {
-        "audio": AudioTrunk(config.audio_widths),
-        "text": TextTrunk(config.text_buckets),
-        "image": ImageTrunk(config.image_widths),
+    trunks = {
+        "audio": _own(AudioTrunk(config.audio_widths)),
+        "text": _text_trunk(config),
+        "image": _own(ImageTrunk(config.image_widths)),
     }
     dense = nn.Dense(config.embed_dim, use_bias=False)
 
     def features(kind: str, params: Params, value: Array) -> Array:
         lead = value.shape[: value.ndim - RANKS[kind]]
         flat = value.reshape(math.prod(lead), *value.shape[len(lead) :])
-        found = cast(Array, trunks[kind].apply({"params": params[kind]}, flat))
+        found = trunks[kind].apply(params[kind], flat)
         return found.reshape(*lead, found.shape[-1])
 
     def head(kind: str, params: Params, feature: Array) -> Array:
@@ -149,8 +163,8 @@ def make_small_encoder(
         params = {"log_temperature": jnp.asarray(INITIAL_LOG_TEMPERATURE, jnp.float32)}
         for kind, example in examples.items():
             key, trunk_key, head_key = jax.random.split(key, 3)
-            hidden, variables = trunks[kind].init_with_output(trunk_key, example)
-            params[kind] = variables.get("params", {})
+            params[kind] = trunks[kind].init(trunk_key, example)
+            hidden = trunks[kind].apply(params[kind], example)
             params[f"{kind}_head"] = dense.init(head_key, hidden)["params"]
         return params
 
@@ -170,3 +184,29 @@ def make_small_encoder(
         },
         heads={kind: partial(head, kind) for kind in KINDS},
     )
+
+
+def _own(module: nn.Module) -> Trunk:
+    """Return the functions of a module that has no state but parameters."""
+    return Trunk(
+        init=lambda key, example: module.init(key, example).get("params", {}),
+        apply=lambda params, value: cast(
+            Array, module.apply({"params": params}, value)
+        ),
+    )
+
+
+def _text_trunk(config: EncoderConfig) -> Trunk:
+    """Return the small encoder's own trunk for words, or the published one."""
+    if config.text_tower == "hashed":
+        return _own(TextTrunk(config.text_buckets))
+    (backbone,) = backbones_of(config)
+    sizes = from_dict(MiniLmConfig, read_sizes(backbone))
+    name, longest = "config.encoder.text_length", sizes.num_positions
+    length = config.text_length
+    require(
+        3 <= length <= longest, name, length, f"3 to {longest}, as the weights have"
+    )
+    require(sizes.pad_id == PAD_ID, "pad_id", sizes.pad_id, f"{PAD_ID}, as inputs have")
+    sentences = make_minilm(sizes)
+    return Trunk(lambda key, example: sentences.init(key), sentences.text)
