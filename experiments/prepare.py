@@ -152,7 +152,7 @@ def _prepare(
     from experiments.progress import progress_of
 
     return video_catalogue.prepare(
-        DATASET.value,
+        str(DATASET.value),
         manual_dir,
         DATA_DIR.value,
         progress=progress_of,

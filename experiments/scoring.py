@@ -221,7 +221,7 @@ def make_example(
 
 
 def captions_of(manifest: dict[str, Any], catalogue: Catalogue) -> dict[str, list[str]]:
-    """Return the words that ask for each target, by mixture; none where nothing asks."""
+    """Return the words that ask for each target, by mixture, or none."""
     texts = catalogue.texts
     return {
         entry["id"]: [texts[q["text_id"]] if q else "" for q in entry["queries"]]

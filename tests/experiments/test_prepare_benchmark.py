@@ -10,6 +10,8 @@ from data_pipelines.catalogue import load_catalogue
 from data_pipelines.manifest import read_manifest, render
 from experiments import scoring
 from experiments.embeddings import evaluation_mixtures, make_catalogue_embedder
+from marssep_jax.config import EncoderConfig
+from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.evaluation import evaluate_mixtures, summarise
 from tests.support.noises import noise
 
@@ -67,6 +69,9 @@ def test_program_says_what_is_wrong(program, tmp_path, options, message):
     assert outcome.err.count("\n") == 1
 
 
+INPUTS = EncoderConfig(embed_dim=4, text_length=24, image_size=8)
+
+
 def test_only_targets_are_scored(esc50, encoder):
     """What does nothing scores the ratio that the manifest states."""
     from data_pipelines.published.benchmarks import BENCHMARKS
@@ -80,7 +85,7 @@ def test_only_targets_are_scored(esc50, encoder):
         announce=lambda line: None,
     )
     tests = scoring.open_manifest(str(folder / "manifest_test.json"))
-    bank = make_catalogue_embedder(encoder, 24)(
+    bank = make_catalogue_embedder(encoder, make_inputs(INPUTS))(
         {"scale": np.float32(0.37)}, tests.data.catalogue
     )
     mixtures = list(evaluation_mixtures(tests.manifest, tests.data.catalogue, bank))
