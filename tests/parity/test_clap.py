@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.benchmarks.references import numpy_state
 from marssep_jax.conversion.clap import HUGGING_FACE, LAION
 from marssep_jax.encoders.clap import (
     HTSAT_BASE,
@@ -19,7 +20,7 @@ from marssep_jax.encoders.clap import (
     make_clap,
 )
 from tests.support.clap_keys import hugging_face_shapes
-from tests.support.clap_reference import hugging_face, laion_htsat, log_mel, state_of
+from tests.support.clap_reference import hugging_face, laion_htsat, log_mel
 from tests.support.clap_sizes import golden, small
 from tests.support.published import convert
 
@@ -97,7 +98,7 @@ def sentences(config, seed):
 def test_transformers(config, num_frames, seed):
     model = hugging_face(config, seed)
     assert ClapConfig.from_published(model.config.to_dict()) == config
-    state = state_of(model)
+    state = numpy_state(model)
     assert {k: v.shape for k, v in state.items()} == hugging_face_shapes(config)
     params = convert(HUGGING_FACE, state)
     clap = make_clap(config)
@@ -133,7 +134,7 @@ def test_transformers(config, num_frames, seed):
 @pytest.mark.parametrize(("config", "num_frames", "seed"), CASES)
 def test_laions_audio_tower(config, num_frames, seed):
     tower = laion_htsat(config, seed)
-    state = {f"audio_branch.{key}": v for key, v in state_of(tower).items()}
+    state = {f"audio_branch.{key}": v for key, v in numpy_state(tower).items()}
     clap, audio = make_clap(config), convert(LAION, state)["audio"]
     features = log_mel(config, 3, num_frames, seed)
     longer = np.array([True, False, True])

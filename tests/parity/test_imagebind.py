@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from experiments.benchmarks import references
 from marssep_jax.conversion.imagebind import IMAGEBIND_RULES
 from marssep_jax.encoders.imagebind import (
     ImageBindConfig,
@@ -59,29 +60,14 @@ SIZES = [
 def build_reference(shelf, config):
     """Return the published model; what we do not have is as small as it goes."""
     shelf.need("imagebind", "einops", "ftfy")
-    shelf.open_imagebind()
-    from imagebind.models.imagebind_model import ImageBindModel
-
-    torch.manual_seed(0)
-    sizes = {
-        f"{theirs}_{name}": getattr(config, f"{ours}_{size}")
-        for ours, theirs in MODALITIES.items()
-        for name, size in (
-            ("embed_dim", "width"),
-            ("num_blocks", "blocks"),
-            ("num_heads", "heads"),
-        )
-    }
-    others = {f"{name}_num_blocks": 1 for name in ("depth", "thermal", "imu")}
-    return ImageBindModel(out_embed_dim=config.embed_dim, **sizes, **others).eval()
+    return references.published_imagebind(shelf, config)
 
 
 def published_state(reference, *modalities):
     """Return the tensors of some modalities, in the memory where they are."""
+    state = references.numpy_state(reference)
     return {
-        key: tensor.numpy()
-        for key, tensor in reference.state_dict().items()
-        if key.split(".")[1] in modalities
+        key: value for key, value in state.items() if key.split(".")[1] in modalities
     }
 
 

@@ -1,6 +1,7 @@
 """Our separator with converted weights against the same network in PyTorch.
 
-The PyTorch side is written here, from the description of the published network.
+The PyTorch side is the reference of the timings, written from the description of the
+published network.
 """
 
 import jax.numpy as jnp
@@ -14,83 +15,9 @@ from marssep_jax.models import make_separator
 from tests.support.omnisep_keys import EMBED_DIM, NUM_CHANNELS, WIDTHS, checkpoint
 
 torch = pytest.importorskip("torch")
-nn = torch.nn
+torch_models = pytest.importorskip("experiments.benchmarks.torch_models")
 
-PUBLISHED = {
-    "widths": (64, 128, 256, 512, 512, 512, 512),
-    "num_channels": 32,
-    "embed_dim": 1024,
-}
-
-
-class Block(nn.Module):
-    def __init__(self, widths, level, num_channels):
-        super().__init__()
-        last = len(widths) - 1
-        self.outermost = level == 0
-        inputs = 1 if level == 0 else widths[level - 1]
-        outputs = num_channels if level == 0 else widths[level - 1]
-        layers = [] if level == 0 else [nn.LeakyReLU(0.2)]
-        layers.append(nn.Conv2d(inputs, widths[level], 4, 2, 1, bias=False))
-        if 0 < level < last:
-            layers.append(nn.BatchNorm2d(widths[level]))
-        if level < last:
-            layers.append(Block(widths, level + 1, num_channels))
-        layers += [
-            nn.ReLU(),
-            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-            nn.Conv2d(
-                widths[level] * (1 if level == last else 2),
-                outputs,
-                3,
-                padding=1,
-                bias=level == 0,
-            ),
-        ]
-        if level > 0:
-            layers.append(nn.BatchNorm2d(outputs))
-        self.model = nn.Sequential(*layers)
-
-    def forward(self, value):
-        out = self.model(value)
-        return out if self.outermost else torch.cat([value, out], 1)
-
-
-class SoundNet(nn.Module):
-    def __init__(self, widths, num_channels):
-        super().__init__()
-        self.bn0 = nn.BatchNorm2d(1)
-        self.unet_block = Block(widths, 0, num_channels)
-
-    def forward(self, value):
-        return self.unet_block(self.bn0(value))
-
-
-class FrameNet(nn.Module):
-    def __init__(self, embed_dim, num_channels):
-        super().__init__()
-        self.fc = nn.Linear(embed_dim, num_channels)
-
-
-class SynthNet(nn.Module):
-    def __init__(self, num_channels):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(num_channels))
-        self.bias = nn.Parameter(torch.zeros(1))
-
-
-class Separator(nn.Module):
-    def __init__(self, widths=WIDTHS, num_channels=NUM_CHANNELS, embed_dim=EMBED_DIM):
-        super().__init__()
-        self.sound_net = SoundNet(widths, num_channels)
-        self.frame_net = FrameNet(embed_dim, num_channels)
-        self.synth_net = SynthNet(num_channels)
-
-    def forward(self, log_mag, query):
-        """Return logits [b, k, h, w] of log magnitudes [b, h, w], queries [b, k, d]."""
-        sound = self.sound_net(log_mag[:, None])
-        gate = torch.sigmoid(self.frame_net.fc(query)) * self.synth_net.scale
-        return torch.einsum("bkc,bchw->bkhw", gate, sound) + self.synth_net.bias
+SMALL = {"widths": WIDTHS, "num_channels": NUM_CHANNELS, "embed_dim": EMBED_DIM}
 
 
 def inputs(rows, columns, embed_dim):
@@ -102,9 +29,9 @@ def inputs(rows, columns, embed_dim):
 
 def both(path, sizes, rows, columns):
     """Return PyTorch's logits and ours for the same weights, through a file."""
-    published = Separator(**sizes).eval()
+    published = torch_models.Separator(**sizes).eval()
     state = {key: torch.as_tensor(v) for key, v in checkpoint(**sizes).items()}
-    wrapped = nn.Module()
+    wrapped = torch.nn.Module()
     wrapped.module = published  # as data-parallel training has it
     wrapped.load_state_dict(state)
     torch.save(wrapped.state_dict(), path)
@@ -122,14 +49,14 @@ def both(path, sizes, rows, columns):
 
 
 def test_small(tmp_path):
-    theirs, ours, _ = both(tmp_path / "a.pth", {}, 256, 48)
+    theirs, ours, _ = both(tmp_path / "a.pth", SMALL, 256, 48)
     assert theirs.std() > 0.1
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.slow
 def test_published_size(tmp_path):
-    theirs, ours, count = both(tmp_path / "a.pth", PUBLISHED, 256, 256)
+    theirs, ours, count = both(tmp_path / "a.pth", torch_models.PUBLISHED, 256, 256)
     assert count == 30_307_043
     assert theirs.std() > 0.1
     # Float32 sums of thousands of products, in two orders, through 14 layers.

@@ -12,6 +12,8 @@ import warnings
 import numpy as np
 import pytest
 
+from experiments.benchmarks import references
+
 
 def shake(module, seed):
     """Make every weight and statistic of a module its own number.
@@ -33,44 +35,12 @@ def shake(module, seed):
     return module.eval()
 
 
-def state_of(module):
-    return {key: value.numpy() for key, value in module.state_dict().items()}
-
-
 def hugging_face(config, seed):
     """Return transformers' ClapModel of these sizes with random weights."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    audio, text = config.audio, config.text
-    published = transformers.ClapConfig(
-        projection_dim=config.embed_dim,
-        audio_config={
-            "patch_embeds_hidden_size": audio.width,
-            "hidden_size": audio.hidden_width,
-            "depths": list(audio.depths),
-            "num_attention_heads": list(audio.num_heads),
-            "enable_fusion": audio.fused,
-            "num_mel_bins": audio.num_mel_bins,
-            "spec_size": audio.picture_size,
-            "patch_size": audio.patch_size,
-            "patch_stride": [audio.patch_size] * 2,
-            "window_size": audio.window_size,
-            "mlp_ratio": float(audio.mlp_ratio),
-            "aff_block_r": audio.fusion_reduction,
-        },
-        text_config={
-            "vocab_size": text.vocab_size,
-            "hidden_size": text.width,
-            "num_hidden_layers": text.num_layers,
-            "num_attention_heads": text.num_heads,
-            "intermediate_size": text.mlp_width,
-            "max_position_embeddings": text.num_positions,
-            "layer_norm_eps": text.eps,
-        },
-    )
-    torch.manual_seed(seed)
+    pytest.importorskip("transformers")
     with torch.no_grad():
-        return shake(transformers.ClapModel(published), seed)
+        return shake(references.published_clap(config), seed)
 
 
 def laion_htsat(config, seed):

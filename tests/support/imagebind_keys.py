@@ -1,7 +1,6 @@
 """The keys of imagebind_huge.pth for sound, pictures and words, with their shapes."""
 
-MODALITIES = {"audio": "audio", "image": "vision", "text": "text"}
-"""Our names and the published ones."""
+from experiments.benchmarks.references import IMAGEBIND_MODALITIES as MODALITIES
 
 
 def published_shapes(config):
