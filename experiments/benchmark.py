@@ -1,0 +1,102 @@
+"""Time this package against named references, alternately in one process.
+
+Examples:
+  python -m experiments.benchmark --json=benchmark.json
+  python -m experiments.benchmark --suite=sampler,separate --quick
+  python -m experiments.benchmark --json=new.json \
+      --compare=experiments/results/benchmark.json
+
+Speedups are the reference's seconds over ours, each of its best round. A reference
+that is not installed leaves its row unmeasured (pip install -e '.[bench]', and what
+tests/parity/requirements-no-deps.txt lists for the published encoders). --compare
+fails if a speedup is more than 15 % below that of an earlier report.
+"""
+
+import pathlib
+import sys
+import time
+from typing import Any
+
+from absl import flags
+
+from experiments import command
+from experiments.benchmarks.suites import SUITES
+
+SUITE = flags.DEFINE_list("suite", ",".join(SUITES), "What to time, with commas.")
+QUICK = flags.DEFINE_bool("quick", False, "Small sizes: a check that all of it runs.")
+COMPARE = flags.DEFINE_string("compare", None, "An earlier report to be no worse than.")
+JSON = flags.DEFINE_string("json", None, "Write the report to this file.")
+
+
+def main() -> None:
+    """Time what the flags name."""
+    from experiments.benchmarks.compare import load_report
+    from experiments.benchmarks.rows import table
+    from experiments.benchmarks.suites import measure_suite
+    from marssep_jax.checkpoint.workdir import write_json
+    from marssep_jax.cli_options import check_json
+
+    asked = SUITE.value
+    if not asked or set(asked) - set(SUITES):
+        known = ", ".join(SUITES)
+        raise ValueError(f"suite is {','.join(asked)!r}, expected some of {known}")
+    check_json(JSON.value)
+    before = None
+    if COMPARE.value:
+        before = load_report(COMPARE.value, quick=QUICK.value)
+    rows: list[dict[str, Any]] = []
+    for suite in dict.fromkeys(asked):
+        begun = time.monotonic()
+        rows += measure_suite(suite, quick=QUICK.value)
+        print(f"{suite}: {time.monotonic() - begun:.0f} s", flush=True)
+    found = report(rows)
+    print(table(rows))
+    if JSON.value:
+        write_json(pathlib.Path(JSON.value), found)
+    if before is not None:
+        hold_against(before, found)
+
+
+def report(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows with what they depend on, ready for JSON."""
+    from experiments.benchmarks import facts
+    from experiments.provenance import revision
+
+    return {
+        "machine": facts.machine(),
+        "versions": facts.versions(),
+        "revision": revision(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "command": " ".join(["python -m experiments.benchmark", *sys.argv[1:]]),
+        "quick": QUICK.value,
+        "rows": rows,
+    }
+
+
+def hold_against(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Print what became worse.
+
+    Raises:
+      ValueError: a speedup is too far below that of the earlier report.
+    """
+    from experiments.benchmarks.compare import ALLOWED_LOSS, changes, uncompared
+
+    if before.get("machine") != after["machine"]:
+        print(f"note: {COMPARE.value} was measured on {before.get('machine')}")
+    for name in uncompared(before, after):
+        print(f"not compared: {name}")
+    found = changes(before, after)
+    worse = [change for change in found if change.is_worse]
+    for change in worse:
+        print(f"worse: {change}")
+    print(f"{len(found)} speedups compared, {len(worse)} worse")
+    if worse:
+        names = ", ".join(change.name for change in worse)
+        raise ValueError(
+            f"speedup of {names} is lower, expected at most {100 * ALLOWED_LOSS:.0f} % "
+            f"below {COMPARE.value}"
+        )
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,65 @@
+"""Compare speedups with those of an earlier report."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+ALLOWED_LOSS = 0.15
+"""Share of a speedup that may be lost before it counts as worse."""
+
+
+class Change(NamedTuple):
+    """A speedup before and after."""
+
+    name: str
+    before: float
+    after: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether more was lost than chance may take."""
+        return self.after < (1.0 - ALLOWED_LOSS) * self.before
+
+    def __str__(self) -> str:
+        """Say both, and the change in percent."""
+        percent = 100.0 * (self.after / self.before - 1.0)
+        return f"{self.name}: {self.before:.3g} to {self.after:.3g} ({percent:+.0f} %)"
+
+
+def load_report(path: str, *, quick: bool) -> dict[str, Any]:
+    """Read an earlier report.
+
+    Args:
+      path: its file.
+      quick: whether it is to be one of the small sizes.
+
+    Raises:
+      ValueError: not a report, or one of other sizes.
+    """
+    try:
+        report = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        is_report = isinstance(report, dict) and isinstance(report["rows"], list)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"compare is {path!r}, expected a report ({error})") from error
+    if not is_report:
+        raise ValueError(f"compare is {path!r}, expected a report of this program")
+    if bool(report.get("quick")) is not quick:
+        sizes = "small" if quick else "full"
+        raise ValueError(f"compare is {path!r}, expected a report of the {sizes} sizes")
+    return report
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the change of every speedup that both reports have."""
+    old, new = (
+        {row["name"]: row["speedup"] for row in report["rows"] if "speedup" in row}
+        for report in (before, after)
+    )
+    return [Change(name, old[name], new[name]) for name in new if name in old]
+
+
+def uncompared(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the rows of the new report that have nothing to be compared with."""
+    compared = {change.name for change in changes(before, after)}
+    return [row["name"] for row in after["rows"] if row["name"] not in compared]

@@ -1,0 +1,166 @@
+"""Our audio towers against the published ones, on the same weights and inputs."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmarks import references
+from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row
+from experiments.benchmarks.suites import or_not_measured
+from experiments.benchmarks.timing import alternate
+from marssep_jax.conversion import clap, imagebind
+from marssep_jax.conversion.apply import apply_rules
+from marssep_jax.conversion.rules import Rule
+from marssep_jax.encoders.clap import (
+    HTSAT_TINY,
+    ClapAudioConfig,
+    ClapConfig,
+    ClapTextConfig,
+    make_clap,
+)
+from marssep_jax.encoders.imagebind import ImageBindConfig, make_imagebind
+
+NAMES = ("encoder.imagebind_audio_vs_torch", "encoder.clap_audio_vs_torch")
+
+NUM_CLIPS = 6  # of 2 s: two recordings as ImageBind cuts them; of 10 s for CLAP
+CLAP_FRAMES = 1_001
+LARGEST_DIFFERENCE = 1e-4
+ROUNDS = 5
+
+# The towers that are not timed, as small as they go.
+SMALL_WORDS = ClapTextConfig(
+    vocab_size=97, width=24, num_layers=1, num_heads=3, mlp_width=40, num_positions=30
+)
+IMAGEBIND = ImageBindConfig(
+    image_width=32,
+    image_blocks=1,
+    image_heads=2,
+    text_width=32,
+    text_blocks=1,
+    text_heads=2,
+)
+SMALL_CLAP = ClapAudioConfig(
+    width=16, depths=(1, 1), num_heads=(2, 2), picture_size=64, num_mel_bins=16
+)
+
+
+def measure(quick: bool) -> list[Row]:
+    """Embed clips of noise by both."""
+    rows: list[Row] = []
+    for name, part in zip(NAMES, (_imagebind, _clap), strict=True):
+        rows += or_not_measured((name,), partial(part, quick))
+    return rows
+
+
+def _imagebind(quick: bool) -> list[Row]:
+    references.require_cpu()
+    config = IMAGEBIND
+    if quick:
+        config = dataclasses.replace(
+            config, audio_width=32, audio_blocks=1, audio_heads=2, embed_dim=16
+        )
+    with references.open_shelf() as shelf:
+        if missing := shelf.missing("imagebind", "einops", "ftfy"):
+            raise NotMeasuredError(f"{', '.join(missing)} not installed")
+        published = references.published_imagebind(shelf, config)
+    state = references.numpy_state(published)
+    heard = {key: value for key, value in state.items() if ".audio." in key}
+    model = make_imagebind(config)
+    params = _converted(imagebind.IMAGEBIND_RULES, heard, imagebind.shapes(config))
+    mel = _noise(1 if quick else NUM_CLIPS, config.mel_rows, config.mel_frames)
+    import torch
+
+    theirs = torch.from_numpy(mel[:, None, None])  # one clip a recording
+    scale = 20.0  # of the published vectors; ours have unit length
+    return _rows(
+        NAMES[0],
+        model.audio,
+        params,
+        mel,
+        lambda: published({"audio": theirs})["audio"] / scale,
+        f"imagebind-unofficial {references.version('imagebind-unofficial')}",
+        quick,
+    )
+
+
+def _clap(quick: bool) -> list[Row]:
+    references.require_cpu()
+    config = dataclasses.replace(HTSAT_TINY, text=SMALL_WORDS)
+    if quick:
+        config = ClapConfig(SMALL_CLAP, SMALL_WORDS, embed_dim=16)
+    published = references.published_clap(config)
+    state = references.numpy_state(published)
+    heard = {key: value for key, value in state.items() if key.startswith("audio_")}
+    model = make_clap(config)
+    params = _converted(clap.HUGGING_FACE, heard, clap.shapes(config))
+    frames = 64 if quick else CLAP_FRAMES
+    mel = _noise(1 if quick else NUM_CLIPS, frames, config.audio.num_mel_bins)
+    import torch
+
+    theirs = torch.from_numpy(mel[:, None])
+    return _rows(
+        NAMES[1],
+        model.audio,
+        params,
+        mel,
+        lambda: published.get_audio_features(theirs).pooler_output,
+        f"transformers {references.version('transformers')}",
+        quick,
+    )
+
+
+def _noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def _converted(
+    rules: Sequence[Rule], state: Mapping[str, np.ndarray], shapes: Any
+) -> Any:
+    """Convert the tower of sound alone."""
+    wanted = {name: shapes[name] for name in ("audio", "audio_head")}
+    return jax.device_put(apply_rules(rules, state, wanted).tree())
+
+
+def _rows(
+    name: str,
+    embed: Callable[..., Any],
+    params: Any,
+    mel: np.ndarray,
+    published: Callable[[], Any],
+    credit: str,
+    quick: bool,
+) -> list[Row]:
+    """Time both, after a check that they compute the same."""
+    import torch
+
+    ours = jax.jit(embed)
+    placed = jax.device_put(mel)
+
+    def reference() -> Any:
+        with torch.inference_mode():
+            return published()
+
+    difference = float(np.abs(ours(params, placed) - reference().numpy()).max())
+    if difference > LARGEST_DIFFERENCE:
+        raise ValueError(
+            f"difference of {name} is {difference:.3g}, expected at most "
+            f"{LARGEST_DIFFERENCE}: the two do not compute the same"
+        )
+    times = alternate(
+        {"ours": lambda: ours(params, placed), "reference": reference},
+        1 if quick else ROUNDS,
+    )
+    credit = f"{credit}, PyTorch {references.version('torch')}"
+    row = ratio_row(
+        name,
+        times["ours"],
+        credit,
+        times["reference"],
+        target=1.0,
+        largest_difference=difference,
+    )
+    return [row]

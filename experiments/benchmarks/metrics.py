@@ -1,0 +1,64 @@
+"""BSS-eval of a batch against mir_eval, pair by pair."""
+
+import warnings
+
+import jax
+import numpy as np
+
+from experiments.benchmarks.rows import Row, ratio_row
+from experiments.benchmarks.timing import alternate
+from marssep_jax.metrics import bss_eval
+
+NAMES = ("metrics.bss_eval_vs_mir_eval",)
+
+NUM_PAIRS, SECONDS, RATE_HZ = 64, 4.0, 16_000
+# mir_eval takes one pair at a time, each as long as the others: some stand for all.
+REFERENCE_PAIRS = 4
+LARGEST_DIFFERENCE_DB = 0.05
+
+
+def measure(quick: bool) -> list[Row]:
+    """Evaluate pairs of estimates that leak into each other."""
+    # Imported first: without it there is nothing to compare with.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mir_eval.separation import bss_eval_sources
+
+    num_pairs, reference_pairs = (2, 1) if quick else (NUM_PAIRS, REFERENCE_PAIRS)
+    num_samples = int((0.25 if quick else SECONDS) * RATE_HZ)
+    draw = np.random.default_rng(0)
+    target = draw.standard_normal((num_pairs, 2, num_samples)).astype(np.float32)
+    noise = draw.standard_normal(target.shape).astype(np.float32)
+    estimate = target + 0.3 * target[:, ::-1] + 0.1 * noise
+    ours = jax.jit(lambda found, true: bss_eval(found, true, variant="sources"))
+    placed = jax.device_put((estimate, target))
+
+    def reference() -> list[tuple[np.ndarray, ...]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that it will be moved
+            return [
+                bss_eval_sources(target[i], estimate[i], compute_permutation=False)[:3]
+                for i in range(reference_pairs)
+            ]
+
+    found = np.stack(ours(*placed), axis=1)[:reference_pairs]
+    difference = float(np.abs(found - np.asarray(reference())).max())
+    if difference > LARGEST_DIFFERENCE_DB:
+        raise ValueError(
+            f"difference is {difference:.3g} dB, expected at most "
+            f"{LARGEST_DIFFERENCE_DB}: the two do not measure the same"
+        )
+    times = alternate(
+        {"ours": lambda: ours(*placed), "reference": reference}, 1 if quick else 4
+    )
+    return [
+        ratio_row(
+            NAMES[0],
+            times["ours"],
+            f"mir_eval.separation.bss_eval_sources, {num_pairs} pairs from "
+            f"{reference_pairs}",
+            times["reference"].over(reference_pairs / num_pairs),
+            target=30.0,
+            largest_difference_db=difference,
+        )
+    ]
