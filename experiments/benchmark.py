@@ -3,6 +3,7 @@
 Examples:
   python -m experiments.benchmark --json=benchmark.json
   python -m experiments.benchmark --suite=sampler,separate --quick
+  python -m experiments.benchmark --suite=update --json=benchmark.json --add
   python -m experiments.benchmark --json=new.json \
       --compare=experiments/results/benchmark.json
 
@@ -26,6 +27,7 @@ SUITE = flags.DEFINE_list("suite", ",".join(SUITES), "What to time, with commas.
 QUICK = flags.DEFINE_bool("quick", False, "Small sizes: a check that all of it runs.")
 COMPARE = flags.DEFINE_string("compare", None, "An earlier report to be no worse than.")
 JSON = flags.DEFINE_string("json", None, "Write the report to this file.")
+ADD = flags.DEFINE_bool("add", False, "Keep the file's rows of other suites.")
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
     from experiments.benchmarks.compare import load_report
     from experiments.benchmarks.rows import table
     from experiments.benchmarks.suites import measure_suite
+    from marssep_jax import interrupts
     from marssep_jax.checkpoint.workdir import write_json
     from marssep_jax.cli_options import check_json
 
@@ -44,33 +47,40 @@ def main() -> None:
     before = None
     if COMPARE.value:
         before = load_report(COMPARE.value, quick=QUICK.value)
-    rows: list[dict[str, Any]] = []
+    found = start_report(asked)
     for suite in dict.fromkeys(asked):
+        interrupts.check()
         begun = time.monotonic()
-        rows += measure_suite(suite, quick=QUICK.value)
+        found["rows"] += measure_suite(suite, quick=QUICK.value)
         print(f"{suite}: {time.monotonic() - begun:.0f} s", flush=True)
-    found = report(rows)
-    print(table(rows))
-    if JSON.value:
-        write_json(pathlib.Path(JSON.value), found)
+        if JSON.value:
+            write_json(pathlib.Path(JSON.value), found)
+    print(table(found["rows"]))
     if before is not None:
         hold_against(before, found)
 
 
-def report(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return rows with what they depend on, ready for JSON."""
+def start_report(asked: list[str]) -> dict[str, Any]:
+    """Return what timings depend on, with the rows that are kept."""
     from experiments.benchmarks import facts
+    from experiments.benchmarks.compare import kept_rows, load_report
     from experiments.provenance import revision
 
-    return {
+    found: dict[str, Any] = {
         "machine": facts.machine(),
         "versions": facts.versions(),
         "revision": revision(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": " ".join(["python -m experiments.benchmark", *sys.argv[1:]]),
         "quick": QUICK.value,
-        "rows": rows,
+        "rows": [],
     }
+    if ADD.value:
+        if not JSON.value:
+            raise ValueError("--add is given without --json, expected a file to add to")
+        earlier = load_report(JSON.value, quick=QUICK.value, name="json")
+        found["rows"] = kept_rows(earlier, found, asked)
+    return found
 
 
 def hold_against(before: dict[str, Any], after: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 ALLOWED_LOSS = 0.15
@@ -27,11 +27,39 @@ class Change(NamedTuple):
         return f"{self.name}: {self.before:.3g} to {self.after:.3g} ({percent:+.0f} %)"
 
 
-def load_report(path: str, *, quick: bool) -> dict[str, Any]:
+SAME = ("machine", "versions", "revision")
+"""What rows of one report have in common."""
+
+
+def kept_rows(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], suites: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the rows of suites that are not measured again.
+
+    Args:
+      earlier: the report that they are in.
+      now: machine, versions and revision of this run.
+      suites: what is measured again.
+
+    Raises:
+      ValueError: they were measured on something else.
+    """
+    for key in SAME:
+        if earlier.get(key) != now[key]:
+            raise ValueError(
+                f"{key} of the report to add to is {earlier.get(key)}, "
+                f"expected {now[key]}"
+            )
+    rows = earlier["rows"]
+    return [row for row in rows if row["name"].partition(".")[0] not in suites]
+
+
+def load_report(path: str, *, quick: bool, name: str = "compare") -> dict[str, Any]:
     """Read an earlier report.
 
     Args:
       path: its file.
+      name: of the flag that gives it.
       quick: whether it is to be one of the small sizes.
 
     Raises:
@@ -41,12 +69,12 @@ def load_report(path: str, *, quick: bool) -> dict[str, Any]:
         report = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         is_report = isinstance(report, dict) and isinstance(report["rows"], list)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"compare is {path!r}, expected a report ({error})") from error
+        raise ValueError(f"{name} is {path!r}, expected a report ({error})") from error
     if not is_report:
-        raise ValueError(f"compare is {path!r}, expected a report of this program")
+        raise ValueError(f"{name} is {path!r}, expected a report of this program")
     if bool(report.get("quick")) is not quick:
         sizes = "small" if quick else "full"
-        raise ValueError(f"compare is {path!r}, expected a report of the {sizes} sizes")
+        raise ValueError(f"{name} is {path!r}, expected a report of the {sizes} sizes")
     return report
 
 

@@ -14,7 +14,7 @@ NAMES = ("input.wait_share",)
 
 CONFIG = "experiments/configs/quickstart.py"
 QUICK_CONFIG = "experiments/configs/debug.py"
-NUM_STEPS, WARM_STEPS = 80, 10
+NUM_STEPS, WARM_STEPS = 60, 10
 QUICK_STEPS = 6
 
 

@@ -31,7 +31,7 @@ def measure(quick: bool) -> list[Row]:
     )
     slow = alternate(
         {"ours": lambda: ours(key, proposal), "beta": lambda: beta(key, proposal)},
-        2 if quick else 3,
+        2,
     )
     return [
         ratio_row(NAMES[0], slow["ours"], "jax.random.beta", slow["beta"], target=80.0),

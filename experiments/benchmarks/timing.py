@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from marssep_jax import interrupts
+
 Job = Callable[[], Any]
 """What is timed; whatever it returns is waited for."""
 
@@ -59,6 +61,7 @@ def alternate(jobs: Mapping[str, Job], rounds: int) -> dict[str, Timing]:
     order = list(jobs.items())
     for _ in range(rounds):
         for name, job in order:
+            interrupts.check()
             time.sleep(SETTLE_S)
             start = time.perf_counter()
             jax.block_until_ready(job())

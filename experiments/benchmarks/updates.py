@@ -52,7 +52,7 @@ class Sizes(NamedTuple):
     rounds: int
 
 
-FULL = Sizes(FrontendConfig(), SeparatorConfig(), EncoderConfig(), 4, 3)
+FULL = Sizes(FrontendConfig(), SeparatorConfig(), EncoderConfig(), 2, 3)
 QUICK = Sizes(
     FrontendConfig(num_samples=8_191, num_rows=64),
     SeparatorConfig(embed_dim=8, num_channels=4, widths=(8, 8, 8)),

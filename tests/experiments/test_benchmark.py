@@ -188,6 +188,15 @@ def test_other_files_are_refused(tmp_path):
         compare.load_report(str(path), quick=True)
 
 
+def test_rows_are_added_to_those_of_the_same_machine():
+    now = {"machine": {"cores": 2}, "versions": {"jax": "1"}, "revision": "a"}
+    earlier = now | {"rows": [{"name": "update.a"}, {"name": "sampler.b"}]}
+    assert compare.kept_rows(earlier, now, ["update"]) == [{"name": "sampler.b"}]
+    for key in now:
+        with pytest.raises(ValueError, match=f"{key} of the report to add to"):
+            compare.kept_rows(earlier, now | {key: "other"}, ["update"])
+
+
 @pytest.mark.slow
 def test_the_program(program, tmp_path):
     first, second = tmp_path / "a.json", tmp_path / "b.json"
