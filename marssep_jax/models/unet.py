@@ -22,13 +22,44 @@ def uniform_fan_in(key: Array, shape: tuple[int, ...], fan_in: int) -> Array:
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
+@jax.custom_vjp
 def double_aligned(value: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Double both grid axes: output i reads input i (n - 1) / (2 n - 1)."""
+    """Double both grid axes: output i reads input i (n - 1) / (2 n - 1).
+
+    On a CPU shifts are cheaper than matrices one way, and not on the way back.
+    """
     return _double_axis(_double_axis(value, 2), 1)
 
 
+def _doubled(value: Array) -> tuple[Array, None]:
+    return double_aligned(value), None
+
+
+def _halved(_: None, slope: Array) -> tuple[Array]:
+    rows, columns = (
+        jnp.asarray(doubling_matrix(size // 2), slope.dtype)
+        for size in slope.shape[1:3]
+    )
+    return (jnp.einsum("ih,bijc,jw->bhwc", rows, slope, columns),)
+
+
+double_aligned.defvjp(_doubled, _halved)
+
+
+def doubling_matrix(size: int) -> np.ndarray:
+    """Return [2 size, size] of linear interpolation with aligned corners."""
+    position = np.arange(2 * size) * (size - 1) / (2 * size - 1)
+    low = np.minimum(position.astype(int), max(size - 2, 0))
+    weight = position - low
+    matrix = np.zeros((2 * size, size), np.float32)
+    rows = np.arange(2 * size)
+    matrix[rows, low] += 1.0 - weight
+    matrix[rows, np.minimum(low + 1, size - 1)] += weight
+    return matrix
+
+
 def _double_axis(value: Array, axis: int) -> Array:
-    """Interpolate between neighbours: cheaper by far than a product of matrices.
+    """Interpolate between neighbours.
 
     Output 2 j lies j / (2 n - 1) before input j, and output 2 j + 1 lies
     (n - 1 - j) / (2 n - 1) behind it.

@@ -11,7 +11,7 @@ from marssep_jax.config import FrontendConfig, SeparatorConfig
 from marssep_jax.models import make_separator
 from marssep_jax.models.compact import GatedHead
 from marssep_jax.models.separator import count_parameters
-from marssep_jax.models.unet import UNet, double_aligned
+from marssep_jax.models.unet import UNet, double_aligned, doubling_matrix
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -190,6 +190,15 @@ def test_doubling_interpolates_with_aligned_corners(shape):
     ours = double_aligned(jnp.asarray(value))
     # Two blends of float32 numbers near one.
     np.testing.assert_allclose(ours, np.moveaxis(both, 1, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_doubling_and_its_gradient_are_one_linear_map(size):
+    columns = jax.vmap(lambda v: double_aligned(v[None, :, None, None])[0, :, 0, 0])
+    forward = columns(jnp.eye(size)).T
+    np.testing.assert_allclose(forward, doubling_matrix(size), atol=1e-7)
+    back = jax.jacrev(lambda v: double_aligned(v[None, :, None, None])[0, :, 0, 0])
+    np.testing.assert_allclose(back(jnp.ones(size)), forward, atol=1e-7)
 
 
 def test_doubling_keeps_the_corners():
