@@ -19,8 +19,7 @@ from marssep_jax.config import (
 )
 from marssep_jax.encoders import make_encoder, make_judge
 from marssep_jax.encoders.inputs import make_inputs
-from marssep_jax.evaluation import make_separate_fn
-from marssep_jax.evaluation.scoring import JudgeFn
+from marssep_jax.evaluation import JudgeFn, make_separate_fn
 from marssep_jax.features import make_frontend
 from marssep_jax.models import make_separator
 from marssep_jax.types import Params

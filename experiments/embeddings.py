@@ -15,7 +15,8 @@ from data_pipelines.manifest import fingerprint as audio_fingerprint
 from data_pipelines.manifest import render
 from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.inputs import EncoderInputs
-from marssep_jax.evaluation import EvaluationMixture
+from marssep_jax.evaluation import NEGATIVE_KIND, EvaluationMixture
+from marssep_jax.queries import NEGATIVE_AMOUNT
 from marssep_jax.types import MixtureBatch, Params
 
 BATCH = 64
@@ -144,39 +145,71 @@ def attach(raw: dict[str, np.ndarray], banks: Banks, split: str) -> MixtureBatch
 def evaluation_mixtures(
     manifest: dict[str, Any], catalogue: Catalogue, bank: EmbeddingBank
 ) -> Iterator[EvaluationMixture]:
-    """Render a manifest's mixtures and embed their queries.
-
-    Clips and pictures of one query are averaged. The composed query is the plain
-    mean of what there is. A source without a query gets zeros: nothing asks for it.
+    """Render a manifest's mixtures and embed their queries, one at a time.
 
     Raises:
       ValueError: audio that is not what the manifest says.
     """
-    clips = bank.audio[manifest["split"]]
     for entry in manifest["mixtures"]:
-        target = render(entry, catalogue)
-        found = audio_fingerprint(target)
-        if found != entry["sha256"]:
-            raise ValueError(
-                f"mixture {entry['id']} has SHA-256 {found}, expected "
-                f"{entry['sha256']}: prepare the data set again"
-            )
-        asked = [query or UNASKED for query in entry["queries"]]
-        queries = {
-            "text": np.stack([_words(bank.text, q["text_id"]) for q in asked]),
-            "audio": np.stack([_mean(clips, q["audio_rows"]) for q in asked]),
-            "image": np.stack([_mean(bank.image, q["image_ids"]) for q in asked]),
-        }
-        queries["composed"] = normalised(np.sum(list(queries.values()), axis=0))
-        absent = entry.get("absent")
+        queries, absent = queries_of(entry, bank, manifest["split"])
         yield EvaluationMixture(
             name=entry["id"],
-            target=target,
+            target=checked_sources(entry, catalogue),
             label=np.asarray([source["label"] for source in entry["sources"]]),
             queries=queries,
-            absent=None if absent is None else bank.text[absent["text_id"]],
+            absent=absent,
             scored_samples=manifest.get("scored_samples"),
         )
+
+
+def checked_sources(entry: dict[str, Any], catalogue: Catalogue) -> np.ndarray:
+    """Render one mixture's sources, float32 [k, t].
+
+    Raises:
+      ValueError: audio that is not what the manifest says.
+    """
+    target = render(entry, catalogue)
+    found = audio_fingerprint(target)
+    if found != entry["sha256"]:
+        raise ValueError(
+            f"mixture {entry['id']} has SHA-256 {found}, expected "
+            f"{entry['sha256']}: prepare the data set again"
+        )
+    return target
+
+
+def queries_of(
+    entry: dict[str, Any], bank: EmbeddingBank, split: str
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Embed one mixture's queries.
+
+    Clips and pictures of one query are averaged. The composed query is the plain
+    mean of what there is. The negative one, q' = normalise((1 + a) q - a n), has the
+    words for the target as q and the mean of the other sources' words as n, with the
+    a of `marssep_jax.queries`; a mixture whose other sources have no words has none.
+    A source without a query gets zeros: nothing asks for it.
+
+    Returns:
+      Embeddings [k, d] by kind, zeros where there is nothing to ask with, and the
+      words for a class that is not in the mixture, if the manifest has one.
+    """
+    asked, clips = [query or UNASKED for query in entry["queries"]], bank.audio[split]
+    queries = {
+        "text": np.stack([_words(bank.text, q["text_id"]) for q in asked]),
+        "audio": np.stack([_mean(clips, q["audio_rows"]) for q in asked]),
+        "image": np.stack([_mean(bank.image, q["image_ids"]) for q in asked]),
+    }
+    queries["composed"] = normalised(np.sum(list(queries.values()), axis=0))
+    queries[NEGATIVE_KIND] = _less_the_others(queries["text"])
+    absent = entry.get("absent")
+    return queries, None if absent is None else bank.text[absent["text_id"]]
+
+
+def _less_the_others(words: np.ndarray) -> np.ndarray:
+    others = normalised(words.sum(axis=0) - words)
+    usable = np.any(words, axis=-1) & np.any(others, axis=-1)
+    moved = (1 + NEGATIVE_AMOUNT) * words - NEGATIVE_AMOUNT * others
+    return np.where(usable[:, None], normalised(moved), 0).astype(np.float32)
 
 
 def _words(bank: np.ndarray, text_id: int | None) -> np.ndarray:
@@ -199,8 +232,13 @@ def fingerprint(config: dict[str, Any], params: Params, catalogue: Catalogue) ->
         sorted(catalogue.clip_id.items()),
         catalogue.image_label.tolist(),
     )
-    digest = hashlib.sha256(repr(described).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    return hash_tree(repr(described), params)
+
+
+def hash_tree(described: str, tree: Params) -> str:
+    """Return a short hash of arrays by name, and of what is said of them."""
+    digest = hashlib.sha256(described.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]

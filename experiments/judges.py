@@ -24,7 +24,7 @@ from data_pipelines.catalogue import (
     save_array,
 )
 from experiments.embeddings import INT16_SCALE
-from marssep_jax.evaluation.scoring import JudgeFn
+from marssep_jax.evaluation import JudgeFn
 from marssep_jax.judges import aisfx, musicnn, probes
 
 NETWORKS: Mapping[str, Any] = {"aisfx": aisfx, "musicnn": musicnn}

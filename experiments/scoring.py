@@ -26,9 +26,9 @@ from marssep_jax.evaluation import (
     KINDS,
     Evaluation,
     EvaluationMixture,
+    JudgeFn,
     evaluate_mixtures,
 )
-from marssep_jax.evaluation.scoring import JudgeFn
 
 TEST_SPLITS = ("unseen", "seen", "test")
 """The first of these that a data set has is tested on."""

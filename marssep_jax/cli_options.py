@@ -146,7 +146,7 @@ def check_separate(options: argparse.Namespace) -> None:
     check_json(options.json)
 
 
-def check_json(path: str | None) -> None:
+def check_json(path: str | None, flag: str = "--json") -> None:
     """Make sure that a report can be written, before the work it reports.
 
     Raises:
@@ -155,7 +155,7 @@ def check_json(path: str | None) -> None:
     if path is None:
         return
     if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or "."):
-        raise ValueError(f"--json is {path!r}, expected a file in an existing folder")
+        raise ValueError(f"{flag} is {path!r}, expected a file in an existing folder")
 
 
 def checkpoint_or_default(path: str | None) -> str:

@@ -83,7 +83,7 @@ class MetricLog:
         """
         row: Row = {"step": step, "stage": self.stage, "wall_s": round(wall_s, 3)}
         row |= {name: plain(value) for name, value in metrics.items()}
-        _append(self.path, _encode(row))
+        append_whole(self.path, _encode(row))
         if self._events is None and self._tensorboard:
             self._events = _open_events(self.path.parent, self.stage, None)
         if self._events is not None:
@@ -107,8 +107,12 @@ def _encode(row: Row) -> bytes:
     return (json.dumps(row) + "\n").encode()
 
 
-def _append(path: Path, line: bytes) -> None:
-    """Append by one system call, which a kill does not cut in two."""
+def append_whole(path: Path, line: bytes) -> None:
+    """Append by one system call, which a kill does not cut in two.
+
+    Raises:
+      OSError: no room; the file then ends where it did.
+    """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(handle).st_size
@@ -175,6 +179,8 @@ class LineProgress:
         """Print a line if something was measured."""
         if row:
             text = f"{self._stage} {step}/{num_steps}  {row['wall_s']:.0f} s"
+            if "left_s" in row:
+                text += f"  about {row['left_s']:.0f} s left"
             print(text, _shown(row), sep="  ", file=self._stream, flush=True)
 
     def close(self) -> None:

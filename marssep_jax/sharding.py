@@ -48,6 +48,33 @@ def place_batch(batch: T, mesh: Mesh) -> T:
     return jax.tree.map(place, batch)
 
 
+def where_data_are(
+    fn: Callable[..., Any], *fixed: Any, devices: Sequence[jax.Device] | None = None
+) -> Callable[..., Any]:
+    """Bind arguments, so that a call runs on whichever device its data lie on.
+
+    Every device then runs the whole program on whole batches of its own: unlike a
+    batch that is cut, the numbers are the same, bit for bit, on one device and on
+    many.
+
+    Args:
+      fn: ``(*fixed, first, *rest) -> anything``, jitted.
+      fixed: trees of arrays; every device keeps a copy.
+      devices: that calls may come from; None takes all of this process.
+
+    Returns:
+      ``(first, *rest) -> anything``; ``first`` lies on one of the devices.
+    """
+    devices = jax.local_devices() if devices is None else devices
+    copies = {device: jax.device_put(fixed, device) for device in devices}
+
+    def call(first: jax.Array, *rest: Any) -> Any:
+        (device,) = first.devices()
+        return fn(*copies[device], first, *rest)
+
+    return call
+
+
 def data_parallel(
     update_fn: Callable[[T, Any], tuple[T, Any]], mesh: Mesh
 ) -> Callable[[T, Any], tuple[T, Any]]:

@@ -1,4 +1,4 @@
-"""Confidence intervals of means: bootstrap (seeded), plain and paired; Student's t."""
+"""Intervals of means: bootstrap (seeded), plain and paired, Student's; a paired test."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -71,6 +71,13 @@ def bootstrap_ci(
     return Interval(float(low), float(high))
 
 
+def _checked_pair(a: Values, b: Values) -> tuple[np.ndarray, np.ndarray]:
+    first, second = _checked("a", a), _checked("b", b)
+    if first.size != second.size:
+        raise ValueError(f"b has {second.size} values, expected {first.size} as in a")
+    return first, second
+
+
 def paired_bootstrap_ci(
     a: Values,
     b: Values,
@@ -94,11 +101,35 @@ def paired_bootstrap_ci(
     Raises:
       ValueError: as `bootstrap_ci`, or lengths that differ.
     """
-    first, second = _checked("a", a), _checked("b", b)
-    if first.size != second.size:
-        raise ValueError(f"b has {second.size} values, expected {first.size} as in a")
+    first, second = _checked_pair(a, b)
+    return bootstrap_ci(first - second, seed, level=level, num_resamples=num_resamples)
+
+
+def wilcoxon_p(a: Values, b: Values) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test of a against b.
+
+    Items with equal values are left out (Wilcoxon's own treatment). It asks whether
+    the differences lie around zero, not whether their mean is zero. Exact below 51
+    items without ties, else by the normal approximation.
+
+    Args:
+      a: one number per item, under the first condition.
+      b: the same items in the same order, under the second.
+
+    Returns:
+      p in [0, 1]; 1 where no item differs.
+
+    Raises:
+      ValueError: no values, values that are not finite, or lengths that differ.
+    """
+    first, second = _checked_pair(a, b)
     difference = first - second
-    return bootstrap_ci(difference, seed, level=level, num_resamples=num_resamples)
+    difference = difference[difference != 0]
+    if not difference.size:
+        return 1.0
+    import scipy.stats  # slow to import, and needed here only
+
+    return float(scipy.stats.wilcoxon(difference).pvalue)
 
 
 def t_ci(values: Values, *, level: float = 0.95) -> Interval | None:

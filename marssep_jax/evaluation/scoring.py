@@ -5,7 +5,6 @@ Every mixture passes the network once, with the queries of all kinds side by sid
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from marssep_jax.evaluation.measures import (
+    Batch,
+    JudgeFn,
+    Scorer,
+    class_scorer,
+    measure,
+    require_finite,
+)
 from marssep_jax.features import Frontend
-from marssep_jax.metrics import bss_eval, sdr, si_sdr
 from marssep_jax.reconstruct import make_reconstruct
 from marssep_jax.types import Params, SeparatorFn
 
@@ -22,6 +28,9 @@ BATCH_SIZE = 16
 """Mixtures at once."""
 
 KINDS = ("text", "audio", "image", "composed")
+NEGATIVE_KIND = "negative"
+"""Words for the target less words for the mixture's other sources; asked on demand."""
+ALL_KINDS = (*KINDS, NEGATIVE_KIND)
 ABSENT_KIND = "text"
 """Absent classes are asked for in words."""
 
@@ -31,9 +40,6 @@ ENERGY_FLOOR = 1e-10
 SeparateFn = Callable[
     [Float[Array, "b t"], Float[Array, "b k d"]], Float[Array, "b k t"]
 ]
-JudgeFn = Callable[[Float[Array, "*b t"]], Float[Array, "*b c"]]
-"""Waveforms -> class log-probabilities; -inf for classes that it cannot name, whose
-targets it does not score."""
 Scores = dict[str, np.ndarray]
 
 
@@ -139,17 +145,18 @@ def evaluate_mixtures(
     Raises:
       ValueError: no mixtures, an unknown kind, or estimates that are not finite.
     """
-    if unknown := sorted(set(kinds) - set(KINDS)):
-        raise ValueError(f"queries is {unknown[0]!r}, expected {', '.join(KINDS)}")
+    if unknown := sorted(set(kinds) - set(ALL_KINDS)):
+        raise ValueError(f"queries is {unknown[0]!r}, expected {', '.join(ALL_KINDS)}")
     judges = {"judge": judge_fn} if judge_fn is not None else {}
     judges |= {f"judge_{name}": fn for name, fn in (more_judges or {}).items()}
+    scorers = [class_scorer(name, fn) for name, fn in judges.items()]
     names: list[str] = []
     labels, parts = [], []
     source = iter(mixtures)
     while batch := list(itertools.islice(source, batch_size)):
         filled = batch + batch[-1:] * (batch_size - len(batch))
         ratios = bss is None or len(names) < bss
-        scores = _score_batch(separate_fn, judges, filled, kinds, ratios)
+        scores = _score_batch(separate_fn, scorers, filled, kinds, ratios)
         if bss and not ratios:
             scores = _without_ratios(scores, kinds)
         real = slice(len(batch))
@@ -171,31 +178,23 @@ def evaluate_mixtures(
 
 def _score_batch(
     separate_fn: SeparateFn,
-    judges: Mapping[str, JudgeFn],
-    batch: list[EvaluationMixture],
+    scorers: Sequence[Scorer],
+    mixtures: list[EvaluationMixture],
     kinds: Sequence[str],
     bss: bool,
 ) -> dict[str, Any]:
-    target = jnp.asarray(np.stack([mixture.target for mixture in batch]))
-    label = np.stack([mixture.label for mixture in batch])
-    query = np.stack(
-        [np.stack([mixture.queries[kind] for kind in kinds]) for mixture in batch]
+    scored = mixtures[0].scored_samples
+    target = np.stack([mixture.target for mixture in mixtures])
+    label = np.stack([mixture.label for mixture in mixtures])
+    query, absent = stack_queries([(m.queries, m.absent) for m in mixtures], kinds)
+    estimate, left = separate_asked(
+        separate_fn, jnp.asarray(target), query, absent, scored_samples=scored
     )
-    dim = query.shape[-1]
-    nothing = np.zeros(dim, query.dtype)
-    absent = np.stack([nothing if m.absent is None else m.absent for m in batch])
-    flat = np.concatenate([query.reshape(len(batch), -1, dim), absent[:, None]], axis=1)
-    found = separate_fn(target.sum(axis=1), jnp.asarray(flat))
-    if not bool(jnp.isfinite(found).all()):
-        raise ValueError("estimates hold NaN or infinite samples, expected finite ones")
-    scored = slice(batch[0].scored_samples)
-    target, found = target[..., scored], found[..., scored]
-    estimate = found[:, :-1].reshape(*query.shape[:3], -1)
-    metrics = jax.tree.map(np.array, _measure(estimate, target, bss))
-    for name, judge_fn in judges.items():
-        metrics |= _judge(name, judge_fn(estimate), label)
-    left = np.array(_energy_left_db(found[:, -1], estimate, target))
-    silent = np.asarray(jnp.max(jnp.abs(target), axis=-1) == 0)
+    require_finite(estimate)
+    target = target[..., :scored]
+    batch = Batch(jnp.asarray(target), label)
+    metrics = jax.tree.map(np.array, measure(estimate, batch, scorers, bss=bss))
+    silent = np.max(np.abs(target), axis=-1) == 0
     asked = np.any(query, axis=-1) & ~silent[:, None]
     scores: dict[str, Any] = {"silent": silent}
     for index, kind in enumerate(kinds):
@@ -204,9 +203,53 @@ def _score_batch(
             for name, value in metrics.items()
         }
         if kind == ABSENT_KIND and np.any(absent):
-            left_here = np.where(np.any(absent, axis=-1), left[:, index], np.nan)
+            here = np.any(absent, axis=-1)
+            left_here = np.where(here, np.asarray(left)[:, index], np.nan)
             scores[kind]["absent_db"] = left_here[:, None]
     return scores
+
+
+Asked = tuple[Mapping[str, np.ndarray], np.ndarray | None]
+
+
+def stack_queries(
+    asked: Sequence[Asked], kinds: Sequence[str]
+) -> tuple[Float[np.ndarray, "b q k d"], Float[np.ndarray, "b d"]]:
+    """Lay queries by kind, and queries for absent classes, side by side.
+
+    Args:
+      asked: the queries of each mixture and the one for an absent class, if any.
+      kinds: which of them to take.
+
+    Returns:
+      Queries, and those for absent classes; zeros where nothing is asked.
+    """
+    query = np.stack([np.stack([own[kind] for kind in kinds]) for own, _ in asked])
+    nothing = np.zeros(query.shape[-1], query.dtype)
+    absent = np.stack([nothing if row is None else row for _, row in asked])
+    return query, absent
+
+
+def separate_asked(
+    separate_fn: SeparateFn,
+    target: Float[Array, "b k t"],
+    query: Float[np.ndarray, "b q k d"],
+    absent: Float[np.ndarray, "b d"],
+    *,
+    scored_samples: int | None = None,
+) -> tuple[Float[Array, "b q k t"], Float[Array, "b q"]]:
+    """Separate by every query in one pass.
+
+    Returns:
+      Estimates, cut to the samples that are scored, and what the absent class leaves
+      in dB of the right queries.
+    """
+    num, dim = len(query), query.shape[-1]
+    flat = np.concatenate([query.reshape(num, -1, dim), absent[:, None]], axis=1)
+    found = separate_fn(target.sum(axis=1), jnp.asarray(flat))
+    found, target = found[..., :scored_samples], target[..., :scored_samples]
+    estimate = found[:, :-1].reshape(*query.shape[:3], -1)
+    return estimate, _energy_left_db(found[:, -1], estimate, target)
 
 
 def _without_ratios(scores: dict[str, Any], kinds: Sequence[str]) -> dict[str, Any]:
@@ -214,31 +257,6 @@ def _without_ratios(scores: dict[str, Any], kinds: Sequence[str]) -> dict[str, A
     empty = {k: np.full_like(scores[k]["si_sdr_db"], np.nan) for k in kinds}
     more = {k: scores[k] | {"sir_db": v, "sar_db": v} for k, v in empty.items()}
     return scores | more
-
-
-@partial(jax.jit, static_argnames="bss")
-def _measure(
-    estimate: Float[Array, "b q k t"], target: Float[Array, "b k t"], bss: bool
-) -> dict[str, Float[Array, "b q k"]]:
-    wanted = jnp.broadcast_to(target[:, None], estimate.shape)
-    whole = target.sum(axis=1, keepdims=True)
-    mixture = jnp.broadcast_to(whole[:, None], estimate.shape)
-    metrics = {"si_sdr_db": si_sdr(estimate, wanted), "sdr_db": sdr(estimate, wanted)}
-    metrics["si_sdri_db"] = metrics["si_sdr_db"] - si_sdr(mixture, wanted)
-    metrics["sdri_db"] = metrics["sdr_db"] - sdr(mixture, wanted)
-    if bss:
-        ratios = bss_eval(estimate, wanted, variant="images")
-        metrics |= {"sir_db": ratios.sir, "sar_db": ratios.sar}
-    return metrics
-
-
-def _judge(name: str, log_prob: Array, label: np.ndarray) -> dict[str, np.ndarray]:
-    values = np.asarray(log_prob)
-    index = np.broadcast_to(label[:, None], values.shape[:-1])
-    picked = np.take_along_axis(values, index[..., None], axis=-1)[..., 0]
-    picked = np.where(np.isneginf(picked), np.nan, picked)  # a class it cannot name
-    hit = np.where(np.isnan(picked), np.nan, values.argmax(axis=-1) == index)
-    return {name: picked, f"{name}_accuracy": hit.astype(values.dtype)}
 
 
 @jax.jit

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from marssep_jax.evaluation.scoring import Evaluation, Scores
-from marssep_jax.statistics import bootstrap_ci, paired_bootstrap_ci
+from marssep_jax.statistics import bootstrap_ci, paired_bootstrap_ci, wilcoxon_p
 
 BOOTSTRAP_SEED = 0
 
@@ -53,8 +53,7 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Any]]:
     """Return mean differences first - second with paired 95 % intervals.
 
     Returns:
-      ``{kind: {metric: {"mean", "ci95": [low, high], "num_mixtures"}}}`` over the
-      mixtures that both have scores of.
+      `pair_scores` by kind, over the mixtures that both have scores of.
 
     Raises:
       ValueError: evaluations of other mixtures.
@@ -65,13 +64,26 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict[str, Any]]:
             f"{len(first.names)} as first"
         )
     return {
-        kind: {
-            name: pair
-            for name in scores.keys() & second.scores[kind].keys()
-            if (pair := _pair(scores[name], second.scores[kind][name]))
-        }
+        kind: pair_scores(scores, second.scores[kind])
         for kind, scores in first.scores.items()
         if kind in second.scores and np.isfinite(scores["si_sdr_db"]).any()
+    }
+
+
+def pair_scores(first: Scores, second: Scores) -> dict[str, dict[str, Any]]:
+    """Compare scores of the same mixtures, metric by metric.
+
+    Returns:
+      ``{metric: {"mean", "ci95": [low, high], "num_mixtures", "wilcoxon_p",
+      "share_higher"}}``: mean of first - second, its paired bootstrap interval, the
+      mixtures that both have scores of, Wilcoxon's two-sided p-value (of one test,
+      not corrected for how many there are), and the share of mixtures that first
+      has more on.
+    """
+    return {
+        name: pair
+        for name, values in first.items()
+        if name in second and (pair := _pair(values, second[name]))
     }
 
 
@@ -80,10 +92,13 @@ def _pair(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     both = np.isfinite(a) & np.isfinite(b)
     if not both.any():
         return {}
+    a, b = a[both], b[both]
     return {
-        "mean": float(np.mean(a[both] - b[both])),
-        "ci95": list(paired_bootstrap_ci(a[both], b[both], BOOTSTRAP_SEED)),
+        "mean": float(np.mean(a - b)),
+        "ci95": list(paired_bootstrap_ci(a, b, BOOTSTRAP_SEED)),
         "num_mixtures": int(both.sum()),
+        "wilcoxon_p": wilcoxon_p(a, b),
+        "share_higher": float(np.mean(a > b)),
     }
 
 
