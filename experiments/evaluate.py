@@ -24,13 +24,16 @@ the manifest from 0; mono, of the mixtures' rate and length.
 
 Rows, a line a target, are written as they come (--rows, else beside --json); the same
 command goes on from the rows that are there. --shards=N --shard=i scores a share, on
-any host; --shards=N --merge then writes what one host would have.
+any host; --shards=N --merge then writes what one host would have. Local devices take
+batches in turn. Numbers are the same bit for bit on equal hosts, however the work is
+shared; processors of another kind, or with another number of cores, round otherwise.
 """
 
 import contextlib
 import pathlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -50,6 +53,7 @@ def main() -> None:
 
     check_json(values.json)
     check_json(values.report, "--report")
+    devices = _devices(values.devices)
     plan = evaluation_plan.make_plan(
         checkpoint=values.checkpoint,
         manifest=values.manifest,
@@ -72,7 +76,11 @@ def main() -> None:
                     "evaluate", sum(sizes.values()), parts=20, start=done
                 )
                 score_batches.score(
-                    plan.work, file, mine, on_batch=lambda n: hear(done + n)
+                    plan.work,
+                    file,
+                    mine,
+                    on_batch=lambda n: hear(done + n),
+                    devices=devices,
                 )
             if shards > 1:
                 print(f"{place}: share {shard} of {shards} is done")
@@ -100,6 +108,20 @@ def _share(shards: int, shard: int | None, merge: bool) -> tuple[int, int]:
     if not 0 <= (shard or 0) < shards:
         raise ValueError(f"shard is {shard}, expected 0 to {shards - 1}")
     return shards, shard or 0
+
+
+def _devices(count: int) -> Sequence[Any]:
+    """Return this process's devices, all of them for 0.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    import jax
+
+    found = jax.local_devices()
+    if not 0 <= count <= len(found):
+        raise ValueError(f"devices is {count}, expected 0 (all) to {len(found)}")
+    return found[: count or None]
 
 
 def shard_path(path: pathlib.Path, shard: int, shards: int) -> pathlib.Path:
@@ -150,6 +172,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("report", None, "Write a page with charts and players.")
     flags.DEFINE_integer("shards", 1, "Shares that the batches are dealt into.")
     flags.DEFINE_integer("shard", None, "The share to score, from 0.")
+    flags.DEFINE_integer("devices", 0, "Local devices to use; 0 takes all.")
     flags.DEFINE_bool("merge", False, "Read the shares' rows, score nothing.")
     flags.mark_flag_as_required("manifest")
     command.run(main)

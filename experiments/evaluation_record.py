@@ -12,8 +12,9 @@ from experiments.score_rows import Scored
 from experiments.systems import MODEL, OTHER, System
 from marssep_jax.evaluation import compare, items, pair_scores, summarise
 
-METRICS = ("si_sdri_db", "sdri_db", "sdr_db", "sir_db", "sar_db", "judge")
+METRICS = ("si_sdr_db", "si_sdri_db", "sdri_db", "sdr_db", "sir_db", "sar_db", "judge")
 COLUMNS = {
+    "si_sdr_db": "SI-SDR",
     "si_sdri_db": "SI-SDRi",
     "sdri_db": "SDRi",
     "sdr_db": "SDR",

@@ -136,7 +136,13 @@ def _launch(
     found = []
     for system in work.systems:
         made = system.estimate(filled, batch.target)
-        scores = measure(made.estimate, batch, work.scorers)
+        # One kind at a time: one program for all systems, so that equal waveforms
+        # have equal scores, and no more memory for more kinds.
+        parts = [
+            measure(made.estimate[:, index : index + 1], batch, work.scorers)
+            for index in range(len(system.kinds))
+        ]
+        scores = jax.tree.map(lambda *kinds: jnp.concatenate(kinds, axis=1), *parts)
         finite = jnp.isfinite(made.estimate).all()
         found.append(_Heard(system, made.asked, made.left_db, scores, finite))
     return _Pending(number, entries, np.abs(target).max(axis=-1) == 0, found)
