@@ -19,9 +19,10 @@ RIDGE_EPS = 16.0
 RIDGE_GROWTH = 4.0
 """Factor from ridge to ridge until the recursion holds."""
 
-PIVOT_EPS = 256.0
+PIVOT_EPS = {32: 256.0, 64: 65_536.0}
 """Smallest pivot, in machine epsilons, that the recursion's own rounding leaves
-trustworthy. Exact pivots are never below the ridge, so a larger ridge ends this."""
+trustworthy, by bits of the float: float32 has none to spare. Exact pivots are never
+below the ridge, so a larger ridge ends this."""
 
 
 class ToeplitzInverse(NamedTuple):
@@ -130,10 +131,11 @@ def invert(correlation: Float[Array, "s s l"]) -> ToeplitzInverse:
     """
     dtype = correlation.dtype
     first = jnp.asarray(RIDGE_EPS * jnp.finfo(dtype).eps, dtype)
+    trusted = PIVOT_EPS[jnp.finfo(dtype).bits] * jnp.finfo(dtype).eps
 
     def failed(carry: _Recursion) -> Array:
         # NaN never holds: the bound ends the search.
-        held = carry.smallest_pivot >= PIVOT_EPS * jnp.finfo(dtype).eps
+        held = carry.smallest_pivot >= trusted
         return ~held & (carry.ridge < 1)
 
     zeros = jnp.zeros_like(correlation)

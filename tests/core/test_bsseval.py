@@ -1,88 +1,24 @@
 """BSS-eval against mir_eval, museval's numbers and an explicit least squares."""
 
-import warnings
-
 import jax
 import jax.numpy as jnp
-import mir_eval
 import numpy as np
 import pytest
-import scipy.signal
+import scipy.linalg
 
 from marssep_jax.metrics import bss_eval
 from marssep_jax.metrics.toeplitz import invert, solve
+from tests.support.bss_signals import SIGNALS, as_mir_eval, mix, white
 
-NUM_SAMPLES = 8_000
 # float32 by the requirement on ordinary signals; float64 by that on all signals.
 TOLERANCE_DB = {"float32": 0.02, "float64": 1e-3}
 
 
-def _mix(targets, seed=9, leak=0.2, noise=0.05):
-    """Return estimates: short filters of the target, leakage and noise."""
-    rng = np.random.default_rng(seed)
-    filtered = [
-        scipy.signal.lfilter([1, *rng.normal(0, 0.2, 7)], 1, row) for row in targets
-    ]
-    level = noise * np.std(targets)
-    estimates = np.array(filtered) + leak * targets[::-1]
-    return estimates + level * rng.standard_normal(targets.shape)
-
-
-def _white(rng):
-    return rng.standard_normal((2, NUM_SAMPLES))
-
-
-def _pink(rng):
-    return scipy.signal.lfilter([1], [1, -0.98], _white(rng))
-
-
-def _notes(rng):
-    """Return decaying harmonic notes, rounded to 16 bits."""
-    time = np.arange(NUM_SAMPLES) / 16_000
-    pitch = np.array([261.6, 391.9])[:, None, None]
-    harmonic = np.arange(1, 9)[:, None]
-    phase = rng.uniform(0, 2 * np.pi, (2, 8, 1))
-    tones = np.sin(2 * np.pi * pitch * harmonic * time + phase) / harmonic
-    return np.round(6_000 * tones.sum(axis=1) * np.exp(-3 * time)) / 32_768
-
-
-def _correlated(rng):
-    first, other = _white(rng)
-    return np.stack([first, first + 0.01 * other])
-
-
-def _silent_padded(rng):
-    return _white(rng) * (np.arange(NUM_SAMPLES) < NUM_SAMPLES // 3)
-
-
-def _short(rng):
-    return _white(rng)[:, :700]
-
-
-def _lowpassed(rng):
-    """Return signals whose upper band is 80 dB down, as resampling leaves it."""
-    sections = scipy.signal.butter(8, 0.3, output="sos")
-    noise = rng.standard_normal((2, NUM_SAMPLES))
-    return scipy.signal.sosfilt(sections, noise) + 1e-4 * _white(rng)
-
-
-def _as_mir_eval(estimates, targets):
-    with warnings.catch_warnings():
-        # mir_eval 0.8 says that 0.9 will be without it.
-        warnings.simplefilter("ignore", FutureWarning)
-        result = mir_eval.separation.bss_eval_sources(
-            targets, estimates, compute_permutation=False
-        )
-    return np.stack(result[:3])
-
-
-@pytest.mark.parametrize(
-    "make", [_white, _pink, _notes, _silent_padded, _short, _correlated, _lowpassed]
-)
+@pytest.mark.parametrize("make", SIGNALS)
 def test_sources_variant_equals_mir_eval(make):
     targets = make(np.random.default_rng(1)).astype(np.float32)
-    estimates = _mix(targets).astype(np.float32)
-    expected = _as_mir_eval(*(x.astype(np.float64) for x in (estimates, targets)))
+    estimates = mix(targets).astype(np.float32)
+    expected = as_mir_eval(*(x.astype(np.float64) for x in (estimates, targets)))
     single = bss_eval(jnp.asarray(estimates), jnp.asarray(targets), "sources")
     assert single.sdr.dtype == jnp.float32
     np.testing.assert_allclose(single, expected, atol=TOLERANCE_DB["float32"])
@@ -116,7 +52,7 @@ def test_both_variants_equal_explicit_least_squares(num_sources):
     rng = np.random.default_rng(2)
     num_taps, shape = 24, (num_sources, 400)
     targets = rng.standard_normal(shape)
-    estimates = _mix(targets, noise=0.3)
+    estimates = mix(targets, noise=0.3)
     with jax.enable_x64(True):
         pair = jnp.asarray(estimates), jnp.asarray(targets)
         images = bss_eval(*pair, "images", num_taps=num_taps)
@@ -142,7 +78,7 @@ def test_both_variants_equal_explicit_least_squares(num_sources):
 
 def test_images_variant_equals_museval():
     rng = np.random.default_rng(20)
-    targets, noise = _white(rng), _white(rng)
+    targets, noise = white(rng), white(rng)
     estimates = np.stack(
         [
             targets[0] + 0.3 * targets[1] + 0.1 * noise[0],
@@ -162,6 +98,24 @@ def test_images_variant_equals_museval():
     np.testing.assert_allclose(double, expected, atol=1e-8)
 
 
+def test_nearly_equal_targets_equal_an_orthogonal_least_squares():
+    """Targets 1e-6 apart, where normal equations of condition 1e12 lose digits."""
+    rng = np.random.default_rng(21)
+    first, other = rng.standard_normal((2, 600))
+    targets = np.stack([first, first + 1e-6 * other])
+    estimates = mix(targets, noise=0.3)
+    with jax.enable_x64(True):
+        pair = jnp.asarray(estimates), jnp.asarray(targets)
+        found = bss_eval(*pair, "sources", num_taps=24)
+    own, padded = _projection(estimates[0], targets[:1], 24)
+    # Unit columns: lstsq then cuts nothing off.
+    difference = (targets[1] - targets[0]) / 1e-6
+    every, _ = _projection(estimates[0], np.stack([targets[0], difference]), 24)
+    sir = 10 * np.log10(np.sum(own**2) / np.sum((every - own) ** 2))
+    sar = 10 * np.log10(np.sum(every**2) / np.sum((padded - every) ** 2))
+    np.testing.assert_allclose([found.sir[0], found.sar[0]], [sir, sar], atol=1e-3)
+
+
 def test_batch_axes_are_free_and_do_not_mix():
     rng = np.random.default_rng(3)
     targets = rng.standard_normal((3, 2, 2, 1_000)).astype(np.float32)
@@ -177,7 +131,7 @@ def test_batch_axes_are_free_and_do_not_mix():
 
 def test_sources_stay_in_the_given_order_whatever_their_level():
     rng = np.random.default_rng(4)
-    targets = _white(rng)[:, :1_000] * np.array([[1], [1e-3]])
+    targets = white(rng)[:, :1_000] * np.array([[1], [1e-3]])
     # The loud one hears the quiet one at a tenth of its level; not so the other.
     estimates = targets * np.array([[1.2], [0.9]])
     estimates[0] += 120 * targets[1]

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from marssep_jax.statistics import bootstrap_ci, paired_bootstrap_ci, t_ci
+from marssep_jax.statistics import (
+    bootstrap_ci,
+    paired_bootstrap_ci,
+    t_ci,
+    wilcoxon_p,
+)
 
 
 def test_interval_of_many_values_is_the_normal_one():
@@ -53,6 +58,20 @@ def test_pairing_takes_out_what_items_share():
     np.testing.assert_allclose((swapped.low, swapped.high), (-high, -low), atol=1e-12)
 
 
+def test_signed_ranks_worked_out_by_hand():
+    # Differences 1, 2, 3, 4, -5: the one below zero has rank 5. Of the 32 sign
+    # patterns 10 have a rank sum of 5 or less, 10 as much above: p = 20 / 32.
+    a, b = np.array([1.0, 2, 3, 4, 0]), np.array([0.0, 0, 0, 0, 5])
+    assert wilcoxon_p(a, b) == pytest.approx(20 / 32)
+    assert wilcoxon_p(b, a) == pytest.approx(20 / 32)
+    # Equal items count for nothing.
+    padded = wilcoxon_p(np.append(a, 7.0), np.append(b, 7.0))
+    assert padded == pytest.approx(20 / 32)
+    assert wilcoxon_p(a, a) == 1.0
+    # All ten above: 2 / 2^10.
+    assert wilcoxon_p(np.arange(1.0, 11), np.zeros(10)) == pytest.approx(2 / 1024)
+
+
 def test_single_and_constant_values_are_their_own_interval():
     assert bootstrap_ci([3.5], seed=0) == (3.5, 3.5)
     assert bootstrap_ci([2.0] * 9, seed=0) == (2.0, 2.0)
@@ -74,6 +93,7 @@ def test_many_values_go_through_in_blocks():
         (lambda: bootstrap_ci([1.0], 0, level=95), "level is 95"),
         (lambda: bootstrap_ci([1.0], 0, num_resamples=0), "num_resamples is 0"),
         (lambda: paired_bootstrap_ci([1.0], [1.0, 2.0], 0), "b has 2 values"),
+        (lambda: wilcoxon_p([1.0], [1.0, 2.0]), "b has 2 values"),
         (lambda: paired_bootstrap_ci([np.inf], [1.0], 0), r"a\[0\] is inf"),
     ],
 )
