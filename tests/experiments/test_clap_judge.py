@@ -60,6 +60,7 @@ def make_batch():
     return Batch(target, np.zeros((2, 2), int), CAPTIONS)
 
 
+@pytest.mark.slow
 def test_scores_are_cosines_in_percent(judge, folder):
     batch = make_batch()
     noise = np.random.default_rng(1).normal(0, 0.1, (2, 3, 2, NUM_SAMPLES))
@@ -85,6 +86,7 @@ def test_scores_are_cosines_in_percent(judge, folder):
     assert found["clap_text"][1, 2, 0] == pytest.approx(100 * audio @ text[0], abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_same_on_every_call_and_device(judge, folder):
     """Nothing is drawn by chance, whatever was scored before and wherever."""
     batch = make_batch()
