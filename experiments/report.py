@@ -1,7 +1,7 @@
 """Write a run's ``report.html``: one file, nothing fetched, for screen and phone."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -59,31 +59,37 @@ def write_report(
     """
     sections = (
         _header(summary),
-        _section("What was trained", *_training(summary)),
-        _section("Results", *_results(summary)),
-        _section("Reinforced against continued", *_paired(summary)),
-        _section("Curves", charts(curves)),
-        _section("Listen", *_examples(examples)),
-        _section("Data and versions", *_facts(summary)),
-    )
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Sound separation, reinforced</title><style>{CSS.read_text()}</style>"
-        f"</head><body>{''.join(sections)}</body></html>\n"
+        section("What was trained", *_training(summary)),
+        section("Results", *_results(summary)),
+        section("Reinforced against continued", *_paired(summary)),
+        section("Curves", charts(curves)),
+        section("Listen", *_examples(examples)),
+        section("Data and versions", *_facts(summary)),
     )
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "report.html"
+    write_page(path, "Sound separation, reinforced", sections)
+    return path
+
+
+def write_page(path: Path, title: str, sections: Iterable[str]) -> None:
+    """Write a page of sections, whole or not at all."""
+    page = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS.read_text()}</style>"
+        f"</head><body>{''.join(sections)}</body></html>\n"
+    )
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
-def _section(title: str, *parts: str) -> str:
+def section(title: str, *parts: str) -> str:
+    """Return a section; nothing where it has no parts."""
     body = "".join(parts)
     return f"<section><h2>{title}</h2>{body}</section>" if body else ""
 

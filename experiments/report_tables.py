@@ -10,6 +10,7 @@ QUERIES = {
     "audio": "A clip",
     "image": "A picture",
     "composed": "All together",
+    "negative": "Words, minus the others’",
 }
 MODELS = {
     "supervised": "Supervised",
@@ -100,7 +101,7 @@ def results_table(evaluation: Summary) -> str:
             last = ' class="last"' if model == models[-1] else ""
             cells = "".join(_score_cells(evaluation[model][kind]))
             body.append(f"<tr{last}>{_model_header(model)}{cells}</tr>")
-    return _table("results", f"<th>Query and model</th>{head}", "".join(body))
+    return html_table("results", f"<th>Query and model</th>{head}", "".join(body))
 
 
 def _score_cells(scores: Summary) -> Iterator[str]:
@@ -116,7 +117,8 @@ def _model_header(model: str) -> str:
     return f'<th scope="row">{key}</th>'
 
 
-def _table(kind: str, head: str, body: str) -> str:
+def html_table(kind: str, head: str, body: str) -> str:
+    """Return a table that scrolls by itself on a narrow screen."""
     return (
         f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
@@ -160,7 +162,7 @@ def paired_table(by_kind: Summary, metric: str, model: str) -> str:
         f"<th>{title}</th><th>Difference</th><th>95 % interval</th>"
         '<th class="axis">lower &ensp;0&ensp; higher</th>'
     )
-    return _table("paired", head, body)
+    return html_table("paired", head, body)
 
 
 def _forest(
@@ -197,7 +199,7 @@ def stage_table(stages: list[Summary]) -> str:
             f'</th><td class="number">{duration(seconds)}</td>'
             f'<td class="text quiet">{ends}</td></tr>'
         )
-    table = _table(
+    table = html_table(
         "stages",
         '<th>Stage</th><th>Time</th><th class="text">Ended with</th>',
         "".join(body),
