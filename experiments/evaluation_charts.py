@@ -25,7 +25,7 @@ class ClassScore(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    num_targets: int
 
 
 def class_scores(
@@ -74,7 +74,7 @@ def class_bars(scores: Sequence[ClassScore], title: str) -> str:
         )
         axes.set_axisbelow(True)
         axes.axvline(0, color=PLACEHOLDERS["muted"], linewidth=0.8)
-        axes.set_yticks(at, [f"{e.name} ({e.count})" for e in scores])
+        axes.set_yticks(at, [f"{e.name} ({e.num_targets})" for e in scores])
         axes.margins(y=0.02)
         axes.set_xlabel(title)
         return inline_svg(figure, f"{title} by class")

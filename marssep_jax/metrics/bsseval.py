@@ -310,4 +310,4 @@ def bss_eval_permuted(
     every = along(sir, shift.reshape((1,) * (sir.ndim - 3) + shift.shape))
     best = jnp.argmax(every.mean(axis=-1), axis=-1)
     chosen = jax.tree.map(lambda values: along(values, shift[best]), pairs)
-    return PermutedBssEval(*chosen, order[best])
+    return PermutedBssEval(chosen.sdr, chosen.sir, chosen.sar, order[best])
