@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from marssep_jax.config import from_dict
-from marssep_jax.conversion.store import load_encoder
 from marssep_jax.encoders.clap import (
     ClapAudioConfig,
     ClapConfig,
@@ -35,6 +34,7 @@ from marssep_jax.preprocessing.clips import CLAP_RATE_HZ
 from marssep_jax.preprocessing.resampling import resample_sinc
 from marssep_jax.preprocessing.roberta_tokens import TEXT_LENGTH, make_roberta_tokenizer
 from marssep_jax.sharding import where_data_are
+from marssep_jax.weights.store import load_encoder
 
 PREFIX = "clap:"
 PERCENT = 100.0

@@ -10,12 +10,12 @@ import pytest
 
 from experiments import clap_judge
 from marssep_jax.conversion.clap import HUGGING_FACE
-from marssep_jax.conversion.store import save_encoder
 from marssep_jax.encoders.clap import make_clap
 from marssep_jax.evaluation import Batch
 from marssep_jax.preprocessing.clap_mel import clap_log_mel_host
 from marssep_jax.preprocessing.clip_tokens import byte_letters
 from marssep_jax.preprocessing.resampling import resample_sinc_host
+from marssep_jax.weights.store import save_encoder
 from tests.support.clap_keys import hugging_face_shapes
 from tests.support.clap_sizes import golden
 from tests.support.published import convert, rule_state

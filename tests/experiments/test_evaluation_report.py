@@ -51,7 +51,7 @@ def test_page(evaluated, tmp_path):
     page = (tmp_path / "page.html").read_text()
     # Nothing is fetched; what is heard lies in the page.
     assert "://" not in page.replace("http://www.w3.org/", "")
-    assert page.num_targets('src="data:audio/wav;base64,') == 4 * (2 + 2)
+    assert page.count('src="data:audio/wav;base64,') == 4 * (2 + 2)
     systems = re.findall(r'<th scope="row"><span class="key"[^>]*>([^<]*)<', page)
     assert systems == ["mixture", *[record["checkpoint"]] * 4]
     order = found["model"].evaluation.scores["text"]["si_sdri_db"]
