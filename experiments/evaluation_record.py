@@ -148,7 +148,7 @@ def system_table(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'':{width}}  {'query':9} {head}"
     for row in rows:
         cells = "  ".join(
-            f"{row[m]:10.3f}" if row.get(m) is not None else f"{'-':>10}"
+            f"{'-':>10}" if row.get(m) is None else f"{round(row[m], 3) + 0.0:10.3f}"
             for m in metrics
         )
         kind = "-" if row["kind"] == "none" else row["kind"]

@@ -44,6 +44,7 @@ def number(value: Any, decimals: int = 2, signed: bool = False) -> str:
     """Return a number with a true minus sign; an en dash where there is none."""
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         return "–"
+    value = round(value, decimals) + 0.0  # no minus before zeros
     text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
     return text.replace("-", "−")
 

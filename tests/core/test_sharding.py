@@ -9,7 +9,13 @@ import pytest
 from marssep_jax.advantages import group_advantage
 from marssep_jax.policy import beta_policy
 from marssep_jax.rewards import cosine_reward
-from marssep_jax.sharding import data_parallel, make_data_mesh, place_batch, replicate
+from marssep_jax.sharding import (
+    data_parallel,
+    make_data_mesh,
+    place_batch,
+    replicate,
+    where_data_are,
+)
 from marssep_jax.state import create_state
 from marssep_jax.surrogates import clipped_surrogate
 from marssep_jax.update import make_policy_update
@@ -88,3 +94,15 @@ def test_batch_that_does_not_divide():
         ValueError, match="batch_size is 6 on this host, expected a mul"
     ):
         place_batch({"x": np.zeros((6, 1))}, make_data_mesh())
+
+
+def test_calls_run_where_their_data_are():
+    @jax.jit
+    def scale(factor, values):
+        return factor["a"] * values
+
+    call = where_data_are(scale, {"a": np.float32(3)}, devices=jax.devices()[:2])
+    for device in jax.devices()[:2]:
+        found = call(jax.device_put(np.arange(4.0, dtype=np.float32), device))
+        assert found.devices() == {device}
+        np.testing.assert_array_equal(found, [0, 3, 6, 9])

@@ -17,12 +17,14 @@ from experiments.embeddings import (
     load_bank,
     make_catalogue_embedder,
     normalised,
+    queries_of,
     save_bank,
 )
 from experiments.scoring import captions_of
 from marssep_jax.config import EncoderConfig
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.encoders.text import tokenise
+from marssep_jax.queries import subtract
 
 TEXT_LENGTH = 24
 PARAMS = {"scale": np.float32(0.37)}
@@ -127,6 +129,18 @@ def test_queries_and_anchors_may_be_of_different_encoders(bank):
     np.testing.assert_array_equal(made.query, same.query)
     np.testing.assert_array_equal(made.text[0, 0], bank.text[3, ::-1])
     np.testing.assert_array_equal(made.image[0, 0], -bank.image[2])
+
+
+def test_negative_queries_are_words_less_the_other_sources(catalogue, bank):
+    entry = build_manifest(catalogue, "seen", 1, seed=3)["mixtures"][0]
+    queries, _ = queries_of(entry, bank, "seen")
+    words = queries["text"]
+    expected = subtract(jnp.asarray(words), jnp.asarray(words[::-1]))
+    np.testing.assert_allclose(queries["negative"], expected, atol=1e-6)
+    # Without words for the others there is nothing to take away.
+    mute = bank._replace(text=bank.text.copy())
+    mute.text[entry["queries"][1]["text_id"]] = 0
+    assert not np.any(queries_of(entry, mute, "seen")[0]["negative"])
 
 
 @pytest.fixture
