@@ -1,4 +1,4 @@
-"""Intervals of means: bootstrap (seeded), plain and paired, Student's; a paired test."""
+"""Intervals of means: bootstrap (seeded), plain and paired, Student's; a test."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
