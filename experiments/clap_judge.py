@@ -116,7 +116,7 @@ class _Ears:
 
         self._hear = where_data_are(hear, params)
         self._read = functools.partial(jax.jit(clap.text), params)
-        self._tokenise = tokenise
+        self._tokenise, self._dim = tokenise, clap.embed_dim
         self._words: dict[str, np.ndarray] = {}
         self._last: tuple[Any, jax.Array] | None = None
 
@@ -142,9 +142,11 @@ class _Ears:
     def _texts(self, captions: Sequence[Sequence[str]]) -> np.ndarray:
         """Embed words, each caption by itself: beside others it might round anew."""
         for words in dict.fromkeys(w for row in captions for w in row):
-            if words not in self._words:
+            if words not in self._words and words:
                 ids = self._tokenise([words])
                 self._words[words] = np.asarray(self._read(ids)[0])
+        # Nobody asks for a source without words, and nobody reads its score.
+        self._words.setdefault("", np.zeros(self._dim, np.float32))
         return np.asarray([[self._words[w] for w in row] for row in captions])
 
 

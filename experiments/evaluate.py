@@ -16,7 +16,8 @@ training clips, of networks that others trained; ``judge_musicnn_tags`` is one s
 network's own words for instruments (pip install --no-deps -r requirements-judges.txt).
 ``clap_text`` and ``clap_audio`` are 100 times CLAP's cosine with the words and with
 the target. Intervals are 95 % bootstrap intervals over mixtures. The query "negative"
-asks by words for the target less words for the other sources.
+asks by words for the target less words for the other sources. --mask separates by the
+mode of the mask policy, by its mean or by one draw from it.
 
 The first row of the table is the mixture itself. --estimates=DIR adds wav files of
 others: DIR/<mixture id>/<number>.wav or <class name>.wav, the number of the source in
@@ -62,6 +63,7 @@ def main() -> None:
         compare=values.compare,
         baselines=values.baselines,
         estimates=values.estimates,
+        mask=values.mask,
     )
     for notice in plan.notices:
         print(notice)
@@ -159,6 +161,9 @@ if __name__ == "__main__":
         "judges",
         "own",
         "Who judges: own, aisfx, musicnn, musicnn_tags, clap:FOLDER, with commas.",
+    )
+    flags.DEFINE_enum(
+        "mask", "mode", ["mode", "mean", "sample"], "Which mask of the policy."
     )
     flags.DEFINE_string("compare", None, "Another model, for paired differences.")
     flags.DEFINE_list(

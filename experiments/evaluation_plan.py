@@ -57,6 +57,7 @@ def make_plan(
     compare: str | None = None,
     baselines: Sequence[str] = (),
     estimates: Sequence[str] = (),
+    mask: str = systems.MASKS[0],
 ) -> Plan:
     """Open everything that the flags name.
 
@@ -88,7 +89,7 @@ def make_plan(
         (systems.OTHER, compare, other),
     ):
         if one is not None:
-            found.append(systems.model(name, str(title), one, tests, kinds))
+            found.append(systems.model(name, str(title), one, tests, kinds, mask))
     found += folders
     own = bundle if judges.OWN in others else None
     panel = _make_panel(tests, own, str(checkpoint), asked, clap)

@@ -36,7 +36,7 @@ def make_record(
     Args:
       plan: what was scored.
       found: scores by system.
-      flags: ``checkpoint``, ``manifest`` and ``compare`` as they were given.
+      flags: ``checkpoint``, ``manifest``, ``mask`` and ``compare`` as they were given.
     """
     manifest = plan.work.tests.manifest
     summaries = {name: summarise(one.evaluation) for name, one in found.items()}
@@ -45,6 +45,7 @@ def make_record(
         "manifest": flags["manifest"],
         "dataset": manifest["dataset"],
         "split": manifest["split"],
+        "mask": flags["mask"],
         "run": str(plan.run),
         "num_mixtures": len(plan.names),
         "judge": plan.judge,

@@ -127,25 +127,29 @@ def _launch(
     # The last batch is filled up, so that nothing compiles twice.
     filled = entries + entries[-1:] * (work.batch_size - len(entries))
     catalogue = work.tests.data.catalogue
-    target = np.stack([checked_sources(entry, catalogue) for entry in filled])
+    whole = np.stack([checked_sources(entry, catalogue) for entry in filled])
+    target = jax.device_put(whole, device)
+    scored = slice(work.tests.manifest.get("scored_samples"))
     batch = Batch(
-        jax.device_put(target, device),
+        target[..., scored],
         np.asarray([[s["label"] for s in entry["sources"]] for entry in filled]),
         [captions[entry["id"]] for entry in filled],
     )
     found = []
     for system in work.systems:
-        made = system.estimate(filled, batch.target)
+        made = system.estimate(number, filled, target)
+        estimate = made.estimate[..., scored]
         # One kind at a time: one program for all systems, so that equal waveforms
         # have equal scores, and no more memory for more kinds.
         parts = [
-            measure(made.estimate[:, index : index + 1], batch, work.scorers)
+            measure(estimate[:, index : index + 1], batch, work.scorers)
             for index in range(len(system.kinds))
         ]
         scores = jax.tree.map(lambda *kinds: jnp.concatenate(kinds, axis=1), *parts)
-        finite = jnp.isfinite(made.estimate).all()
+        finite = jnp.isfinite(estimate).all()
         found.append(_Heard(system, made.asked, made.left_db, scores, finite))
-    return _Pending(number, entries, np.abs(target).max(axis=-1) == 0, found)
+    silent = np.abs(whole[..., scored]).max(axis=-1) == 0
+    return _Pending(number, entries, silent, found)
 
 
 def _rows(batch: _Pending) -> list[Row]:
@@ -184,4 +188,6 @@ def _status(batch: _Pending, heard: _Heard, place: tuple[int, int, int]) -> str:
     at, _, target = place
     if batch.silent[at, target]:
         return "silent"
+    if not batch.entries[at]["queries"][target]:  # nobody asks for this source
+        return "unasked"
     return "scored" if heard.asked[place] else heard.system.lacks

@@ -177,8 +177,12 @@ def evaluate_model(
 
 def _mask_keys() -> Iterator[jax.Array]:
     """Yield a key for each batch of mixtures."""
-    key = jax.random.key(MASK_SEED)
-    return (jax.random.fold_in(key, number) for number in itertools.count())
+    return map(mask_key, itertools.count())
+
+
+def mask_key(number: int) -> jax.Array:
+    """Return the key that a batch of mixtures draws its masks by."""
+    return jax.random.fold_in(jax.random.key(MASK_SEED), number)
 
 
 class Example(NamedTuple):
@@ -221,7 +225,7 @@ def make_example(
 
 
 def captions_of(manifest: dict[str, Any], catalogue: Catalogue) -> dict[str, list[str]]:
-    """Return the words that ask for each target, by mixture, or none."""
+    """Return the words that ask for each target, by mixture; "" where nothing asks."""
     texts = catalogue.texts
     return {
         entry["id"]: [texts[q["text_id"]] if q else "" for q in entry["queries"]]

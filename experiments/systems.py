@@ -15,7 +15,13 @@ from experiments.datasets import open_bank, require_fit
 from experiments.embeddings import EmbeddingBank, hash_tree, queries_of
 from experiments.estimates import hash_estimates, read_estimates
 from marssep_jax.bundle import ModelBundle
-from marssep_jax.config import EncoderConfig, FrontendConfig, SeparatorConfig, from_dict
+from marssep_jax.config import (
+    EncoderConfig,
+    FrontendConfig,
+    SeparatorConfig,
+    from_dict,
+    to_dict,
+)
 from marssep_jax.evaluation import (
     ABSENT_KIND,
     ALL_KINDS,
@@ -32,8 +38,8 @@ UNASKED = "none"
 """The kind of estimates that no query asked for."""
 
 MODEL, OTHER = "model", "compare"
-MASK = "mode"
-"""How a model's mask is taken from its proposal; part of what rows belong to."""
+MASKS = ("mode", "mean", "sample")
+"""How a model's mask is taken from its proposal."""
 
 
 class Estimated(NamedTuple):
@@ -58,7 +64,8 @@ class System(NamedTuple):
       name: what rows call it.
       title: what people call it.
       kinds: the kinds of query that it is asked with.
-      estimate: ``(entries, targets [b, k, t]) -> Estimated``, where the targets lie.
+      estimate: ``(number, entries, targets [b, k, t]) -> Estimated``, where the
+        targets lie; the batch's number is what randomness may depend on.
       described: what its rows depend on, plain values.
       lacks: how rows call an estimate that is not there.
     """
@@ -66,7 +73,7 @@ class System(NamedTuple):
     name: str
     title: str
     kinds: tuple[str, ...]
-    estimate: Callable[[Entries, jax.Array], Estimated]
+    estimate: Callable[[int, Entries, jax.Array], Estimated]
     described: Any
     lacks: str = "unasked"
 
@@ -82,7 +89,7 @@ def baseline(name: str) -> System:
             f"baselines has {name!r}, expected some of {', '.join(BASELINES)}"
         )
 
-    def estimate(entries: Entries, target: jax.Array) -> Estimated:
+    def estimate(number: int, entries: Entries, target: jax.Array) -> Estimated:
         return Estimated(BASELINES[name](target)[:, None], _all_of(target))
 
     return System(name, name.replace("_", " "), (UNASKED,), estimate, name)
@@ -102,7 +109,7 @@ def folder_of_wavs(path: str, tests: scoring.TestSet) -> System:
     folder, catalogue = pathlib.Path(path), tests.data.catalogue
     described = hash_estimates(folder, tests.manifest, catalogue.class_names)
 
-    def estimate(entries: Entries, target: jax.Array) -> Estimated:
+    def estimate(number: int, entries: Entries, target: jax.Array) -> Estimated:
         read = functools.partial(
             read_estimates,
             folder,
@@ -120,7 +127,12 @@ def folder_of_wavs(path: str, tests: scoring.TestSet) -> System:
 
 
 def model(
-    name: str, title: str, bundle: ModelBundle, tests: scoring.TestSet, kinds: Any
+    name: str,
+    title: str,
+    bundle: ModelBundle,
+    tests: scoring.TestSet,
+    kinds: Sequence[str],
+    mask: str = MASKS[0],
 ) -> System:
     """Return a separator that is asked by queries of its own encoder.
 
@@ -130,6 +142,7 @@ def model(
       bundle: the model.
       tests: the mixtures.
       kinds: kinds of query; those that no mixture can be asked by are left out.
+      mask: one of `MASKS`; "sample" is one draw, always the same.
 
     Raises:
       ValueError: no kind is left, or a data set that the front end does not fit.
@@ -142,19 +155,29 @@ def model(
     wanted = tuple(kind for kind in kinds if kind in possible)
     if not wanted:
         raise ValueError(f"queries is {list(kinds)}, expected some of {possible}")
+    policy = compiled.bundle_policy(bundle)
     separate = where_data_are(
         compiled.separation(
-            from_dict(SeparatorConfig, bundle.config["separator"]), frontend, length
+            from_dict(SeparatorConfig, bundle.config["separator"]),
+            frontend,
+            length,
+            mask,
+            policy,
         ),
         bundle.separator_params,
         bundle.model_state,
     )
 
-    def estimate(entries: Entries, target: jax.Array) -> Estimated:
+    def estimate(number: int, entries: Entries, target: jax.Array) -> Estimated:
         asked = [queries_of(dict(entry), bank, split) for entry in entries]
         query, absent = stack_queries(asked, wanted)
+        key = scoring.mask_key(number) if mask == "sample" else None
         found, left = separate_asked(
-            lambda mixture, rows: separate(mixture, rows)[0], target, query, absent
+            lambda mixture, rows: separate(mixture, rows, key)[0],
+            target,
+            query,
+            absent,
+            scored_samples=tests.manifest.get("scored_samples"),
         )
         left_db = None
         if ABSENT_KIND in wanted:
@@ -162,7 +185,8 @@ def model(
             left_db = jnp.where(there, left[:, wanted.index(ABSENT_KIND)], np.nan)
         return Estimated(found, np.any(query, axis=-1), left_db)
 
-    return System(name, title, wanted, estimate, [_digest(bundle), MASK])
+    described = [_digest(bundle), mask, to_dict(policy)]
+    return System(name, title, wanted, estimate, described)
 
 
 def _open_bank(

@@ -1,4 +1,4 @@
-"""Intervals of means: bootstrap (seeded), plain and paired, Student's; a test."""
+"""Intervals of means: seeded bootstrap, paired or not, Student's t; a paired test."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -188,6 +188,7 @@ def test_a_source_that_nothing_asks_for(manifest, catalogue, bank):
     manifest["mixtures"][0]["queries"][1] = None
     manifest["scored_samples"] = 1_000
     mixture = next(evaluation_mixtures(manifest, catalogue, bank))
+    assert not np.any(mixture.queries.pop("negative"))  # no words to take away
     for kind, queries in mixture.queries.items():
         np.testing.assert_array_equal(queries[0], whole.queries[kind][0])
         np.testing.assert_array_equal(queries[1], np.zeros(4))

@@ -41,7 +41,8 @@ def evaluated(tmp_path_factory):
         with RowsFile(folder / "rows", plan.run) as file:
             score_batches.score(plan.work, file, range(4), devices=jax.devices()[:1])
         found = collect(read_all([folder / "rows"], plan.run, 4), plan.names)
-    flags = {"checkpoint": checkpoint, "compare": checkpoint, "manifest": str(manifest)}
+    flags = {"checkpoint": checkpoint, "compare": checkpoint, "mask": "mode"}
+    flags["manifest"] = str(manifest)
     return plan, make_record(plan, found, flags), found
 
 

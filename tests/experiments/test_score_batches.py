@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines.manifest import render
 from experiments import score_batches
 from experiments.evaluation_plan import make_plan
 from experiments.score_rows import RowsFile, collect, read_all
@@ -209,6 +210,41 @@ def test_ideal_masks_are_what_they_say():
         np.testing.assert_allclose(made[name][1], target[1], atol=1e-5)
     ratio = made["ideal_ratio_mask"].sum(axis=1)
     np.testing.assert_allclose(ratio, target.sum(axis=1), atol=1e-5)
+
+
+def test_what_nobody_asks_for_and_what_is_not_scored(folder, plan, tmp_path):
+    """A manifest may ask for the first source alone, and score a beginning."""
+    manifest = json.loads((folder / "manifest_unseen.json").read_text())
+    manifest["scored_samples"] = 1_200
+    manifest["mixtures"] = manifest["mixtures"][:2]
+    for entry in manifest["mixtures"]:
+        entry["queries"][1] = None
+    (folder / "manifest_asked.json").write_text(json.dumps(manifest))
+    own = plan_of(folder, manifest=str(folder / "manifest_asked.json"))
+    path = score(own, tmp_path / "a.jsonl", range(1), devices=ONE)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in found:
+        silent_query = row["kind"] == "negative"  # no words for the other source
+        asked = row["target"] == 0 and not silent_query
+        asked &= row["kind"] != "image" or row["label"] != 5
+        assert row["status"] == ("scored" if asked else "unasked")
+    entry, catalogue = manifest["mixtures"][0], plan.work.tests.data.catalogue
+    sources = render(entry, catalogue)[:, :1_200]
+    expected = si_sdr(sources.sum(axis=0), sources[0])
+    assert found[0]["si_sdr_db"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_masks_other_than_the_mode(folder, rows, tmp_path):
+    """A draw is the same on every call, and neither the mode nor the mean."""
+    texts = {}
+    for mask in ("mode", "mean", "sample", "sample"):
+        own = plan_of(folder, mask=mask, kinds=("text",), baselines=())
+        name = tmp_path / f"{mask}{len(texts)}"
+        lines = score(own, name, devices=ONE).read_text().splitlines()
+        texts[name] = [json.loads(line)["si_sdr_db"] for line in lines[2:4]]
+    mode, mean, first, again = texts.values()
+    assert first == again
+    assert len({*map(tuple, (mode, mean, first))}) == 3
 
 
 def test_bad_plans(folder):
