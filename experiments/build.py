@@ -77,16 +77,21 @@ def require_same(
 ) -> None:
     """Check that a model to start from was built as the config says.
 
+    Settings that are younger than the model have their defaults in it.
+
     Raises:
       ValueError: naming the first setting that differs.
     """
     for part in parts:
-        here = _listed(to_dict(getattr(settings, part)))
-        changes = differences(bundle.config.get(part), here, (part,))
+        record = getattr(settings, part)
+        there = bundle.config.get(part)
+        if there is not None:
+            there = _listed(to_dict(type(record)()) | there)
+        changes = differences(there, _listed(to_dict(record)), (part,))
         if changes:
-            key, there, mine = changes[0]
+            key, theirs, mine = changes[0]
             raise ValueError(
-                f"config.{key} is {mine!r}, expected {there!r} as config.start.{name} "
+                f"config.{key} is {mine!r}, expected {theirs!r} as config.start.{name} "
                 "was trained with"
             )
 

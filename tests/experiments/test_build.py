@@ -289,6 +289,9 @@ def test_a_start_must_be_built_as_the_config_says():
         "was trained with"
     )
     build.require_same(here, other, "encoder", ("frontend", "encoder"))
+    older = trained()
+    del older.config["encoder"]["text_tower"]
+    build.require_same(here, older, "encoder", parts)
     absent = trained()
     del absent.config["encoder"]
     with pytest.raises(ValueError, match=r"config\.encoder is .*start\.encoder was"):
