@@ -14,36 +14,17 @@ from marssep_jax.encoders.contract import over_features
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.encoders.minilm import MiniLmConfig, make_minilm
 from marssep_jax.inspection import describe, render
-from marssep_jax.weights.store import save_encoder
-from tests.support.wordpiece import VOCABULARY, write_tokenizer
+from tests.support.tiny_minilm import TINY, VOCABULARY, save_minilm
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-TINY = MiniLmConfig(
-    vocab_size=len(VOCABULARY),
-    width=16,
-    num_layers=1,
-    num_heads=2,
-    mlp_width=20,
-    num_positions=12,
-)
 FRONTEND = FrontendConfig(sample_rate_hz=11_025, num_samples=8_191, num_rows=64)
-SOURCE = {"name": "tiny", "size_bytes": 1, "sha256": {}}
-
-
-def save_weights(folder, seed=3, *, config=TINY, tokenizer="tokenizer.json"):
-    params = jax.device_get(make_minilm(config).init(jax.random.key(seed)))
-    theirs = folder.with_name(f"{folder.name}-theirs")
-    theirs.mkdir(exist_ok=True)
-    beside = [write_tokenizer(theirs, tokenizer)] if tokenizer else []
-    save_encoder(folder, "minilm", config, params, "Apache-2.0", SOURCE, beside)
-    return params
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("weights") / "minilm"
-    save_weights(place)
+    save_minilm(place)
     return place
 
 
@@ -123,12 +104,12 @@ def test_a_model_names_the_tower_and_shows_its_licence(tmp_path, built, folder):
 @pytest.mark.parametrize("change", [{"seed": 4}, {"tokenizer": "vocab.txt"}])
 def test_other_weights_or_words_are_refused(tmp_path, change):
     place = tmp_path / "weights"
-    save_weights(place)
+    save_minilm(place)
     config = config_of(place)
     encoder = make_encoder(config, FRONTEND)
     params = initial_params(jax.random.key(0), encoder, config)
     save_model(tmp_path / "model", config, params)
-    save_weights(place, **change)
+    save_minilm(place, **change)
     with pytest.raises(ValueError, match="weights that the model was trained with"):
         load_bundle(tmp_path / "model")
 
@@ -150,17 +131,17 @@ def test_a_folder_that_does_not_do_is_named_in_one_line(tmp_path, folder):
         message = f"text_length is {length}, expected 3 to 12"
         with pytest.raises(ValueError, match=message):
             make_encoder(config_of(folder, text_length=length), FRONTEND)
-    save_weights(tmp_path / "mute", tokenizer=None)
+    save_minilm(tmp_path / "mute", tokenizer=None)
     with pytest.raises(ValueError, match=r"text_backbone is '.*mute', expected") as e:
         make_inputs(config_of(tmp_path / "mute")).text(["violin"])
     assert "\n" not in str(e.value)
-    save_weights(tmp_path / "torn")
+    save_minilm(tmp_path / "torn")
     (tmp_path / "torn" / "tokenizer.json").write_text("{}")
     config = config_of(tmp_path / "torn")
     with pytest.raises(ValueError, match=r"damaged: tokenizer\.json has changed"):
         initial_params(jax.random.key(0), make_encoder(config, FRONTEND), config)
     few = MiniLmConfig(**(vars(TINY) | {"vocab_size": len(VOCABULARY) - 1}))
-    save_weights(tmp_path / "few", config=few)
+    save_minilm(tmp_path / "few", config=few)
     with pytest.raises(ValueError, match="expected a tokenizer of at most"):
         make_inputs(config_of(tmp_path / "few")).text(["violin"])
 

@@ -23,6 +23,7 @@ from marssep_jax.curriculum import paper_stages
 from marssep_jax.encoders.imagebind import ImageBindConfig, make_imagebind
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.weights.store import save_encoder
+from tests.support.tiny_minilm import save_minilm
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -187,6 +188,27 @@ def test_imagebind_is_aligned_by_its_heads(data, tmp_path):
     assert {"eval/mixture_gap", "eval/text_recall_at_1"} <= set(
         next(row for row in last if row["stage"] == "align-1" and row["step"] == 6)
     )
+
+
+@pytest.mark.slow
+def test_a_published_text_tower_stays_as_it_is(data, tmp_path):
+    weights = save_minilm(tmp_path / "minilm")
+    config = debug.get_config()
+    config.encoder.text_tower = "minilm"
+    config.encoder.text_backbone = str(tmp_path / "minilm")
+    config.encoder.text_length = 12
+    config.data.num_validation = 2
+    train_listeners(resolve(config), str(tmp_path / "run"), data)
+    params = load_bundle(tmp_path / "run" / "model").encoder_params["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, params["text"], weights)
+    key = jax.random.fold_in(jax.random.key(0), 1)
+    parts = build.make_parts(resolve(config))
+    start = build.init_encoder(key, parts, resolve(config).encoder)["encoder"]
+    for name in ("audio", "audio_head", "text_head"):
+        for a, b in zip(
+            jax.tree.leaves(params[name]), jax.tree.leaves(start[name]), strict=True
+        ):
+            assert float(np.abs(a - b).max()) > 1e-4, name
 
 
 @pytest.mark.slow

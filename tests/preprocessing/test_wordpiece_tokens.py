@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marssep_jax.preprocessing.wordpiece_tokens import make_wordpiece_tokenizer
-from tests.support.wordpiece import VOCABULARY, write_tokenizer
+from tests.support.tiny_minilm import VOCABULARY, write_tokenizer
 
 CAPTIONS = ["The sound of a fiddle!", "violins", "CAFÉ", "  a   theremin 🎻"]
 
