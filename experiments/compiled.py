@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from experiments.build import make_mask_fn
-from experiments.embeddings import EmbedFn, make_catalogue_embedder
+from experiments.embeddings import CatalogueEmbedder
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     EncoderConfig,
@@ -32,11 +32,9 @@ DEFAULT_POLICY = PolicyConfig()
 
 
 @keep
-def embedder(encoder: EncoderConfig, frontend: FrontendConfig) -> EmbedFn:
-    """Return the function that embeds a data set."""
-    return make_catalogue_embedder(
-        make_encoder(encoder, frontend), make_inputs(encoder)
-    )
+def embedder(encoder: EncoderConfig, frontend: FrontendConfig) -> CatalogueEmbedder:
+    """Return what embeds a data set."""
+    return CatalogueEmbedder(make_encoder(encoder, frontend), make_inputs(encoder))
 
 
 @keep

@@ -8,20 +8,12 @@ import jax
 
 from data_pipelines.catalogue import Catalogue, crop_samples, load_catalogue
 from data_pipelines.manifest import build_manifest
+from experiments.bank_cache import bank_cache, fill_bank, read_bank
 from experiments.compiled import embedder
-from experiments.embeddings import (
-    Banks,
-    EmbeddingBank,
-    EmbedFn,
-    attach,
-    cache_path,
-    fingerprint,
-    load_bank,
-    save_bank,
-)
+from experiments.embeddings import Banks, CatalogueEmbedder, EmbeddingBank, attach
 from experiments.settings import DataConfig, Settings
 from experiments.starts import Start, TrainedEncoder, same_encoder
-from marssep_jax.config import EncoderConfig, FrontendConfig, to_dict
+from marssep_jax.config import EncoderConfig, FrontendConfig
 from marssep_jax.types import MixtureBatch, Params
 
 SYNTHETIC = "synthetic"
@@ -131,38 +123,43 @@ def require_fit(catalogue: Catalogue, frontend: FrontendConfig) -> None:
 
 
 def open_bank(
-    data: OpenedData, embed: EmbedFn, params: Params, config: EncoderConfig
+    data: OpenedData,
+    embed: CatalogueEmbedder,
+    params: Params,
+    config: EncoderConfig,
+    frontend: FrontendConfig,
 ) -> EmbeddingBank:
     """Embed a data set, or read what was embedded before.
 
     Args:
       data: of `open_data`.
-      embed: the encoder's function of `experiments.compiled.embedder`.
+      embed: of `experiments.compiled.embedder`.
       params: the encoder's parameters.
       config: its settings.
+      frontend: the front end it hears through.
+
+    Raises:
+      ValueError: embeddings beside the data set that are not of these data.
     """
     catalogue, directory = data
-    path = None
-    if directory is not None:
-        name = fingerprint(to_dict(config), params, catalogue)
-        path = cache_path(directory, name)
-        if (bank := load_bank(path)) is not None:
-            return bank
-    bank = embed(params, catalogue)
-    if path is not None:
+    if directory is None:
+        return embed(params, catalogue)
+    cache = bank_cache(directory, catalogue, config, frontend, params)
+    if cache.count_missing():
         try:
-            save_bank(bank, path)
-        except OSError:  # a read-only data set: embedding anew takes seconds
-            return bank
-    return bank
+            fill_bank(cache, embed, params, catalogue)
+        except OSError:  # a read-only data set, or no room beside it
+            return embed(params, catalogue)
+    return read_bank(cache)
 
 
 def open_banks(settings: Settings, data: OpenedData, start: Start) -> Banks:
     """Embed a data set by the encoder of the queries and by the reward's."""
 
     def bank(encoder: TrainedEncoder) -> EmbeddingBank:
-        embed = embedder(encoder.config, settings.frontend)
-        return open_bank(data, embed, encoder.params["encoder"], encoder.config)
+        frontend, params = settings.frontend, encoder.params["encoder"]
+        embed = embedder(encoder.config, frontend)
+        return open_bank(data, embed, params, encoder.config, frontend)
 
     asked = bank(start.query)
     same = same_encoder(start.query, start.reward)

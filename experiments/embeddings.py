@@ -1,10 +1,7 @@
 """Embed a data set once, and attach the embeddings to batches and mixtures."""
 
-import hashlib
-import os
-import pathlib
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,17 +10,19 @@ import numpy as np
 from data_pipelines.catalogue import Catalogue
 from data_pipelines.manifest import fingerprint as audio_fingerprint
 from data_pipelines.manifest import render
+from experiments.batching import BATCH, in_batches
 from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.inputs import EncoderInputs
 from marssep_jax.evaluation import NEGATIVE_KIND, EvaluationMixture
 from marssep_jax.queries import NEGATIVE_AMOUNT
 from marssep_jax.types import MixtureBatch, Params
 
-BATCH = 64
 UNASKED: dict[str, Any] = {"text_id": None, "audio_rows": (), "image_ids": ()}
 """Stands for a query that a manifest leaves out."""
 
 INT16_SCALE = np.float32(1 / 32_768)
+AUDIO = "audio_"
+"""Before the name of a split: the table of its clips."""
 
 
 class EmbeddingBank(NamedTuple):
@@ -37,57 +36,63 @@ class EmbeddingBank(NamedTuple):
     image: np.ndarray
 
 
-EmbedFn = Callable[..., EmbeddingBank]
+class CatalogueEmbedder:
+    """Embeds captions, clips and pictures; it compiles once per modality."""
 
+    def __init__(self, encoder: Encoder, inputs: EncoderInputs) -> None:
+        """Take an encoder, and what it is shown of captions and pictures."""
 
-def make_catalogue_embedder(encoder: Encoder, inputs: EncoderInputs) -> EmbedFn:
-    """Build the function that embeds a data set; it compiles once per modality.
+        def audio(params: Params, clips: jax.Array) -> jax.Array:
+            return encoder.audio(params, clips * INT16_SCALE)
 
-    Args:
-      encoder: the encoder.
-      inputs: what it is shown of captions and pictures.
+        self._inputs = inputs
+        self._audio = jax.jit(audio)
+        self._text, self._image = jax.jit(encoder.text), jax.jit(encoder.image)
 
-    Returns:
-      ``embed(params, catalogue, splits=None)``: captions, pictures, and the clips
-      of the splits; None takes them all.
-    """
-    dim = encoder.embed_dim
-    audio = jax.jit(lambda params, clips: encoder.audio(params, clips * INT16_SCALE))
-    text, image = jax.jit(encoder.text), jax.jit(encoder.image)
-
-    def embed(
-        params: Params, catalogue: Catalogue, splits: Sequence[str] | None = None
+    def __call__(
+        self, params: Params, catalogue: Catalogue, splits: Sequence[str] | None = None
     ) -> EmbeddingBank:
-        ids = inputs.text(catalogue.texts)
+        """Embed captions, pictures, and the clips of the splits; None takes all."""
         params = jax.device_put(params)  # once, not with every batch
+
+        def whole(table: str, count: int) -> np.ndarray:
+            return self.rows(params, catalogue, table, slice(0, count))
+
         names = list(catalogue.clips) if splits is None else splits
         return EmbeddingBank(
-            _in_batches(text, params, ids, dim, np.int32),
-            {
-                name: _in_batches(audio, params, catalogue.clips[name], dim, np.float32)
-                for name in names
-            },
-            _in_batches(image, params, fitted(catalogue.images, inputs), dim, np.uint8),
+            whole("text", len(catalogue.texts)),
+            {k: whole(AUDIO + k, len(catalogue.clips[k])) for k in names},
+            whole("image", len(catalogue.images)),
         )
 
-    return embed
+    def rows(
+        self,
+        params: Params,
+        catalogue: Catalogue,
+        table: str,
+        rows: slice,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Embed rows of a table: ``text``, ``image`` or ``audio_`` and a split.
 
-
-def _in_batches(
-    embed: Callable[[Params, Any], Any],
-    params: Params,
-    rows: np.ndarray,
-    dim: int,
-    dtype: type,
-) -> np.ndarray:
-    """Embed rows, a batch at a time; the last one is filled up, not recompiled."""
-    found = np.zeros((len(rows), dim), np.float32)
-    for start in range(0, len(rows), BATCH):
-        part: np.ndarray = np.asarray(rows[start : start + BATCH], dtype)
-        filled = np.zeros((BATCH, *part.shape[1:]), dtype)
-        filled[: len(part)] = part
-        found[start : start + BATCH] = embed(params, filled)[: len(part)]
-    return found
+        Args:
+          params: the encoder's.
+          catalogue: the data set.
+          table: which of its tables.
+          rows: which rows.
+          on_batch: hears how many rows each batch had.
+        """
+        run: Callable[..., Any] = self._audio
+        dtype: Any = np.float32
+        if table == "text":
+            run, dtype = self._text, np.int32
+            values = self._inputs.text(catalogue.texts[rows])
+        elif table == "image":
+            run, dtype = self._image, np.uint8
+            values = fitted(catalogue.images[rows], self._inputs)
+        else:
+            values = catalogue.clips[table.removeprefix(AUDIO)][rows]
+        return in_batches(partial(run, params), values, dtype, BATCH, on_batch=on_batch)
 
 
 def fitted(images: np.ndarray, inputs: EncoderInputs) -> np.ndarray:
@@ -220,60 +225,3 @@ def _mean(bank: np.ndarray, rows: Sequence[int]) -> np.ndarray:
     if not len(rows):
         return np.zeros(bank.shape[-1], np.float32)
     return normalised(bank[np.asarray(rows)].mean(axis=0))
-
-
-def fingerprint(config: dict[str, Any], params: Params, catalogue: Catalogue) -> str:
-    """Return a short hash of an encoder and of what it is to embed."""
-    described = (
-        sorted(config.items()),
-        catalogue.dataset,
-        catalogue.description.get("version"),
-        catalogue.texts,
-        sorted(catalogue.clip_id.items()),
-        catalogue.image_label.tolist(),
-    )
-    return hash_tree(repr(described), params)
-
-
-def hash_tree(described: str, tree: Params) -> str:
-    """Return a short hash of arrays by name, and of what is said of them."""
-    digest = hashlib.sha256(described.encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def cache_path(directory: str | os.PathLike[str], name: str) -> pathlib.Path:
-    """Return where the embeddings of an encoder lie beside a data set."""
-    return pathlib.Path(directory) / f"embeddings_{name}.npz"
-
-
-def save_bank(bank: EmbeddingBank, path: pathlib.Path) -> None:
-    """Write a bank, whole or not at all."""
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial_path, "wb") as file:
-            arrays: dict[str, Any] = {"text": bank.text, "image": bank.image}
-            arrays |= {f"audio_{split}": rows for split, rows in bank.audio.items()}
-            np.savez(file, **arrays)
-        os.replace(partial_path, path)
-    finally:
-        partial_path.unlink(missing_ok=True)
-
-
-def load_bank(path: pathlib.Path) -> EmbeddingBank | None:
-    """Read a bank; None if it is not there or cannot be read."""
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return EmbeddingBank(
-                file["text"],
-                {
-                    name.removeprefix("audio_"): file[name]
-                    for name in file.files
-                    if name.startswith("audio_")
-                },
-                file["image"],
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments import clap_judge, compiled, judges, scoring, systems
-from experiments.embeddings import hash_tree
+from experiments.hashing import hash_tree
 from experiments.score_batches import Work
 from experiments.score_rows import Run, hash_of
 from marssep_jax._version import __version__

@@ -124,7 +124,8 @@ def model_mixtures(bundle: ModelBundle, tests: TestSet) -> list[EvaluationMixtur
     require_fit(catalogue, frontend)
     encoder = from_dict(EncoderConfig, config)
     embed = compiled.embedder(encoder, frontend)
-    bank = open_bank(tests.data, embed, bundle.encoder_params["encoder"], encoder)
+    params = bundle.encoder_params["encoder"]
+    bank = open_bank(tests.data, embed, params, encoder, frontend)
     return list(evaluation_mixtures(tests.manifest, catalogue, bank))
 
 

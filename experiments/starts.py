@@ -6,6 +6,7 @@ encoder that was aligned further, its masks collapse towards the identity (the
 paper's finding), so that swap has to be asked for by name.
 """
 
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,12 @@ import numpy as np
 from experiments import build
 from experiments.settings import Settings
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
-from marssep_jax.config import EncoderConfig, from_dict
-from marssep_jax.encoders.backbones import without_frozen
+from marssep_jax.config import EncoderConfig, FrontendConfig, from_dict
+from marssep_jax.encoders.backbones import backbones_of, load_parts, without_frozen
 from marssep_jax.types import Params
+from marssep_jax.weights.store import is_encoder, read_record
+
+PUBLISHED_SIZES = ("embed_dim", "image_size", "text_length")
 
 
 class TrainedEncoder(NamedTuple):
@@ -97,6 +101,48 @@ def _query_encoder(
 def _encoder(bundle: ModelBundle) -> TrainedEncoder:
     config = from_dict(EncoderConfig, bundle.config["encoder"])
     return TrainedEncoder(config, bundle.encoder_params)
+
+
+def load_named_encoder(
+    path: str,
+) -> tuple[EncoderConfig, FrontendConfig | None, Params]:
+    """Load the encoder of a folder: of a trained model, or a converted one.
+
+    Returns:
+      Its settings, the front end it was trained with (None for a published encoder,
+      which brings its own), and its parameters without those of a pooling.
+
+    Raises:
+      ValueError: no model there, or one without an encoder.
+    """
+    if is_encoder(path):
+        config = _published(path)
+        (backbone,) = backbones_of(config)
+        return config, None, load_parts(backbone)
+    try:
+        bundle = load_bundle(resolve_bundle(path))
+    except ValueError as error:
+        raise ValueError(str(error).replace("checkpoint is", "encoder is", 1)) from (
+            error
+        )
+    if not bundle.config.get("encoder") or not bundle.encoder_params:
+        raise ValueError(f"encoder is {path!r}, expected a model with an encoder in it")
+    config, params = _encoder(bundle)
+    frontend = from_dict(FrontendConfig, bundle.config["frontend"])
+    return config, frontend, params["encoder"]
+
+
+def _published(path: str) -> EncoderConfig:
+    """Return the settings by which a converted encoder is asked for."""
+    try:
+        record = read_record(pathlib.Path(path))
+        sizes = {name: record["config"][name] for name in PUBLISHED_SIZES}
+        return EncoderConfig(record["architecture"], path, **sizes)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"encoder is {path!r}, expected a trained model or converted weights that "
+            "embed sound, words and pictures, such as imagebind"
+        ) from error
 
 
 def same_encoder(first: TrainedEncoder, second: TrainedEncoder) -> bool:

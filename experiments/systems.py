@@ -12,8 +12,9 @@ import numpy as np
 
 from experiments import compiled, scoring
 from experiments.datasets import open_bank, require_fit
-from experiments.embeddings import EmbeddingBank, hash_tree, queries_of
+from experiments.embeddings import EmbeddingBank, queries_of
 from experiments.estimates import hash_estimates, read_estimates
+from experiments.hashing import hash_tree
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     EncoderConfig,
@@ -194,7 +195,8 @@ def _open_bank(
 ) -> EmbeddingBank:
     encoder = from_dict(EncoderConfig, bundle.config["encoder"])
     embed = compiled.embedder(encoder, frontend)
-    return open_bank(tests.data, embed, bundle.encoder_params["encoder"], encoder)
+    params = bundle.encoder_params["encoder"]
+    return open_bank(tests.data, embed, params, encoder, frontend)
 
 
 def _possible_kinds(tests: scoring.TestSet, bank: EmbeddingBank) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""Write a folder whole or not at all."""
+"""Write a folder or a file whole or not at all."""
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -55,6 +56,36 @@ def write_bytes(path: Path, raw: bytes) -> None:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace_file(path: Path, raw: bytes) -> None:
+    """Write a file whole or not at all, in the place of one that may be there.
+
+    Raises:
+      OSError: no room, or no permission; ``path`` is what it was before.
+    """
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    try:
+        write_bytes(partial, raw)
+        os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(error.errno, f"cannot write {path} ({reason})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what processes left of `replace_file` that were killed on the way.
+
+    Those of other machines, which may be at work in a shared folder, stay.
+    """
+    own = re.compile(rf"\..+\.{re.escape(platform.node())}\.(\d+)\.part")
+    for place in folder.iterdir():
+        known = own.fullmatch(place.name)
+        if known and not _is_running(int(known[1])):
+            with contextlib.suppress(OSError):  # somebody else's
+                place.unlink()
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -131,3 +131,17 @@ def chain(program, once):
         folder.with_suffix(".out").write_text(outcome.out)
 
     return once("chain", fill)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 4 MB, where that is allowed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a file system needs privileges")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)

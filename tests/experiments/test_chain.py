@@ -207,7 +207,7 @@ def test_evaluate_finds_what_the_run_found(chain, summary, prepared, program, tm
     targets = [item for item in record["items"] if item["kind"] == "text"]
     mean = np.mean([item["si_sdri_db"] for item in targets])
     assert math.isclose(mean, record["evaluation"]["text"]["si_sdri_db"], abs_tol=1e-6)
-    assert any(prepared.parent.glob("embeddings_*.npz"))
+    assert any(prepared.parent.glob("embeddings_*/header.json"))
 
 
 def test_checkpoint_separates_files_as_they_are(chain, program, tmp_path):

@@ -1,24 +1,21 @@
-"""Embeddings of a data set: computed, attached to batches, kept on disk."""
+"""Embeddings of a data set: computed and attached to batches."""
+
+import tracemalloc
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.catalogue import load_catalogue, save_catalogue
 from data_pipelines.manifest import build_manifest
-from experiments import datasets, embeddings
+from experiments import embeddings
 from experiments.embeddings import (
     Banks,
+    CatalogueEmbedder,
     EmbeddingBank,
     attach,
-    cache_path,
     evaluation_mixtures,
-    fingerprint,
-    load_bank,
-    make_catalogue_embedder,
     normalised,
     queries_of,
-    save_bank,
 )
 from experiments.scoring import captions_of
 from marssep_jax.config import EncoderConfig
@@ -32,14 +29,6 @@ CONFIG = EncoderConfig(embed_dim=4, text_length=TEXT_LENGTH, image_size=8)
 INPUTS = make_inputs(CONFIG)
 
 
-def same(a, b):
-    np.testing.assert_array_equal(a.text, b.text)
-    np.testing.assert_array_equal(a.image, b.image)
-    assert list(a.audio) == list(b.audio)
-    for split in a.audio:
-        np.testing.assert_array_equal(a.audio[split], b.audio[split])
-
-
 def test_normalised():
     found = normalised(np.asarray([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(found, [[0.6, 0.8], [0.0, 0.0]])
@@ -48,7 +37,7 @@ def test_normalised():
 def test_every_row_is_embedded_at_its_place(catalogue, encoder, monkeypatch):
     """Rows come in batches, the last of them filled up: that must not show."""
     monkeypatch.setattr(embeddings, "BATCH", 7)
-    embed = make_catalogue_embedder(encoder, INPUTS)
+    embed = CatalogueEmbedder(encoder, INPUTS)
     found = embed(PARAMS, catalogue)
     ids = tokenise(catalogue.texts, TEXT_LENGTH)
     expected = encoder.text(PARAMS, jnp.asarray(ids))
@@ -64,15 +53,45 @@ def test_every_row_is_embedded_at_its_place(catalogue, encoder, monkeypatch):
 
 
 def test_only_the_splits_that_are_asked_for(catalogue, encoder):
-    embed = make_catalogue_embedder(encoder, INPUTS)
+    embed = CatalogueEmbedder(encoder, INPUTS)
     found = embed(PARAMS, catalogue, ("seen",))
     assert list(found.audio) == ["seen"]
     assert found.audio["seen"].shape == (12, 4)
 
 
+def test_rows_of_a_table(catalogue, encoder, monkeypatch):
+    monkeypatch.setattr(embeddings, "BATCH", 3)
+    embed = CatalogueEmbedder(encoder, INPUTS)
+    whole, heard = embed(PARAMS, catalogue), []
+    tables = {"text": whole.text, "audio_seen": whole.audio["seen"]}
+    tables |= {"image": whole.image}
+    for name, expected in tables.items():
+        found = embed.rows(PARAMS, catalogue, name, slice(4, 11), heard.append)
+        # float32 sums of 2048 terms, in batches that were cut elsewhere.
+        np.testing.assert_allclose(found, expected[4:11], atol=1e-4)
+    assert heard == [3, 3, 1] * 3
+
+
+def test_clips_are_never_in_memory_together(catalogue, encoder, tmp_path):
+    np.save(tmp_path / "clips.npy", np.tile(catalogue.clips["seen"], (200, 1)))
+    clips = np.load(tmp_path / "clips.npy", mmap_mode="r")
+    large = catalogue._replace(clips={"seen": clips})
+    embed = CatalogueEmbedder(encoder, INPUTS)
+    embed.rows(PARAMS, large, "audio_seen", slice(0, 1))  # compiled
+    tracemalloc.start()
+    try:
+        found = embed.rows(PARAMS, large, "audio_seen", slice(0, len(clips)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found.shape == (2_400, 4)
+    np.testing.assert_array_equal(found[:64], found[12 * 64 : 13 * 64])
+    assert peak < clips.nbytes / 4
+
+
 def test_nothing_to_embed(catalogue, encoder):
     empty = catalogue._replace(images=catalogue.images[:0])
-    embed = make_catalogue_embedder(encoder, INPUTS)
+    embed = CatalogueEmbedder(encoder, INPUTS)
     assert embed(PARAMS, empty, ()).image.shape == (0, 4)
     assert embed(PARAMS, empty, ()).audio == {}
 
@@ -206,108 +225,3 @@ def test_other_audio_than_the_manifest_says(manifest, catalogue, bank):
         next(stream)
     assert "expected 0000" in str(caught.value)
     assert str(caught.value).endswith("prepare the data set again")
-
-
-def test_bank_comes_back(tmp_path, bank):
-    path = tmp_path / "bank.npz"
-    save_bank(bank, path)
-    same(load_bank(path), bank)
-    assert [p.name for p in tmp_path.iterdir()] == ["bank.npz"]
-
-
-def test_no_bank(tmp_path):
-    assert load_bank(tmp_path / "bank.npz") is None
-
-
-@pytest.mark.parametrize("left", [0.0, 0.3, 0.9, 0.999])
-def test_damaged_bank_is_none(tmp_path, bank, left):
-    path = tmp_path / "bank.npz"
-    save_bank(bank, path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(left * len(whole))])
-    assert load_bank(path) is None
-
-
-def test_another_file_is_no_bank(tmp_path):
-    path = tmp_path / "bank.npz"
-    np.savez(path, text=np.zeros(3))  # no pictures
-    assert load_bank(path) is None
-    path.write_text("not what you think")
-    assert load_bank(path) is None
-
-
-def test_a_failed_save_leaves_nothing(tmp_path, bank, monkeypatch):
-    def fail(file, **arrays):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(OSError, match="No space"):
-        save_bank(bank, tmp_path / "bank.npz")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fingerprint_follows_all_that_embeddings_depend_on(catalogue):
-    config = {"embed_dim": 4}
-    other_clips = catalogue.clip_id | {"seen": catalogue.clip_id["seen"][::-1]}
-    names = {
-        fingerprint(config, PARAMS, catalogue),
-        fingerprint({"embed_dim": 5}, PARAMS, catalogue),
-        fingerprint(config, {"scale": np.float32(0.38)}, catalogue),
-        fingerprint(config, {"other": np.float32(0.37)}, catalogue),
-        fingerprint(config, PARAMS, catalogue._replace(texts=("a",))),
-        fingerprint(config, PARAMS, catalogue._replace(clip_id=other_clips)),
-        fingerprint(config, PARAMS, catalogue._replace(description={"version": "2"})),
-        fingerprint(config, PARAMS, catalogue._replace(dataset="other")),
-    }
-    assert len(names) == 8
-    assert fingerprint(dict(config), dict(PARAMS), catalogue) in names
-
-
-@pytest.fixture
-def embed(encoder):
-    return make_catalogue_embedder(encoder, INPUTS)
-
-
-@pytest.fixture
-def prepared(catalogue, tmp_path):
-    save_catalogue(catalogue, tmp_path)
-    return datasets.OpenedData(load_catalogue(tmp_path), tmp_path)
-
-
-def test_embeddings_are_read_the_second_time(prepared, embed, monkeypatch):
-    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
-    name = fingerprint(vars(CONFIG), PARAMS, prepared.catalogue)
-    assert cache_path(prepared.directory, name).is_file()
-    same(datasets.open_bank(prepared, None, PARAMS, CONFIG), first)
-
-
-def test_a_truncated_cache_is_made_anew(prepared, embed):
-    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
-    (path,) = prepared.directory.glob("embeddings_*.npz")
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    same(datasets.open_bank(prepared, embed, PARAMS, CONFIG), first)
-    same(load_bank(path), first)
-
-
-def test_other_parameters_have_a_cache_of_their_own(prepared, embed):
-    first = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
-    other = datasets.open_bank(prepared, embed, {"scale": np.float32(0.5)}, CONFIG)
-    assert not np.array_equal(first.text, other.text)
-    assert len(list(prepared.directory.glob("embeddings_*.npz"))) == 2
-
-
-def test_a_data_set_that_cannot_be_written(prepared, embed, monkeypatch):
-    def fail(bank, path):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(datasets, "save_bank", fail)
-    found = datasets.open_bank(prepared, embed, PARAMS, CONFIG)
-    assert found.text.shape == (24, 4)
-
-
-def test_a_data_set_in_memory_has_no_cache(catalogue, embed):
-    data = datasets.OpenedData(catalogue, None)
-    found = datasets.open_bank(data, embed, PARAMS, CONFIG)
-    assert list(found.audio) == list(catalogue.clips)

@@ -1,15 +1,15 @@
 """Bad input, Ctrl-C, kills and full disks, each told in one line and survived."""
 
-import contextlib
 import fcntl
 import json
 import resource
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
+
+from tests.support.disks import use_up
 
 pytestmark = pytest.mark.slow
 
@@ -277,20 +277,6 @@ def test_stopped_in_the_middle(start, program, trained, tmp_path, number, code, 
     assert_goes_on_as_undisturbed(program, workdir, trained)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a disk of 4 MB, where that is allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a file system needs privileges")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def assert_told_of_no_room(process, workdir):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -302,19 +288,12 @@ def assert_told_of_no_room(process, workdir):
     assert "Traceback" not in err
 
 
-def fill(path):
-    """Write until there is no room left."""
-    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0" * 4_096):
-            pass
-
-
 def test_full_disk(start, program, trained, small_disk):
     """Somebody else fills the disk; once there is room again, the run goes on."""
     workdir, filler = small_disk / "run", small_disk / "filler"
     with start("experiments.train", *LONG, f"--workdir={workdir}") as process:
         wait_for_step(process, workdir, 40)
-        fill(filler)
+        use_up(filler)
         assert_told_of_no_room(process, workdir)
     filler.unlink()
     assert_goes_on_as_undisturbed(program, workdir, trained)

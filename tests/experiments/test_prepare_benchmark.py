@@ -9,7 +9,7 @@ import soundfile
 from data_pipelines.catalogue import load_catalogue
 from data_pipelines.manifest import read_manifest, render
 from experiments import scoring
-from experiments.embeddings import evaluation_mixtures, make_catalogue_embedder
+from experiments.embeddings import CatalogueEmbedder, evaluation_mixtures
 from marssep_jax.config import EncoderConfig
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.evaluation import evaluate_mixtures, summarise
@@ -85,7 +85,7 @@ def test_only_targets_are_scored(esc50, encoder):
         announce=lambda line: None,
     )
     tests = scoring.open_manifest(str(folder / "manifest_test.json"))
-    bank = make_catalogue_embedder(encoder, make_inputs(INPUTS))(
+    bank = CatalogueEmbedder(encoder, make_inputs(INPUTS))(
         {"scale": np.float32(0.37)}, tests.data.catalogue
     )
     mixtures = list(evaluation_mixtures(tests.manifest, tests.data.catalogue, bank))
