@@ -89,8 +89,9 @@ def summary(
 ) -> str:
     """Return what was embedded, and what is there now, in one line."""
     counts = ", ".join(f"{name} {shape[0]:,}" for name, shape in tables.items())
+    total = sum(shape[0] for shape in tables.values())
     rest = f", {missing:,} rows are still missing" if missing else ""
-    return f"embedded {done:,} rows of {counts} in {folder}{rest}"
+    return f"embedded {done:,} of {total:,} rows ({counts}) in {folder}{rest}"
 
 
 if __name__ == "__main__":

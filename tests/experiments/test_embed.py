@@ -4,6 +4,7 @@ import signal
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,11 +18,13 @@ from experiments.embed import embed
 from experiments.settings import resolve
 from experiments.starts import load_named_encoder
 from marssep_jax.bundle import ModelBundle, save_bundle
-from marssep_jax.config import to_dict
+from marssep_jax.config import FrontendConfig, to_dict
+from marssep_jax.encoders import make_encoder
 from tests.support.disks import use_up
+from tests.support.tiny_imagebind import save_tiny
 
 SETTINGS = resolve(debug.get_config())
-NUM_TRAIN = 2_500
+NUM_TRAIN, TOTAL = 2_500, "2,608"
 COUNTS = "text 24, image 60, audio_judge_train 6, audio_seen 6, audio_train 2,500, "
 
 
@@ -104,7 +107,7 @@ def test_killed_and_shared_by_two(start, program, dataset, model):
     assert_complete(dataset, model)
     outcome = program(*argv(dataset, model))
     (folder,) = dataset.glob("embeddings_*")
-    assert outcome.out.startswith(f"embedded 0 rows of {COUNTS}")
+    assert outcome.out.startswith(f"embedded 0 of {TOTAL} rows ({COUNTS}")
     assert outcome.out.endswith(f" in {folder}\n")
 
 
@@ -118,7 +121,7 @@ def test_ctrl_c(start, program, dataset, model):
     assert outcome.code == 0, outcome.err
     assert len(outcome.out.splitlines()) == 1
     rest = NUM_TRAIN - 1_024 * there + 12  # two splits come after that one
-    assert outcome.out.startswith(f"embedded {rest:,} rows of {COUNTS}")
+    assert outcome.out.startswith(f"embedded {rest:,} of {TOTAL} rows ({COUNTS}")
     assert_complete(dataset, model)
 
 
@@ -155,12 +158,32 @@ def test_stale_embeddings(program, tmp_path, model):
 def test_a_share_says_what_is_missing(tmp_path, model):
     dataset = save_data(tmp_path / "data", 6)
     line = embed(str(dataset), str(model), "data", 0, 2)
-    assert line.startswith("embedded 36 rows of text 24, image 60, audio_judge_train 6")
-    assert line.endswith(", 78 rows are still missing")
+    assert line.startswith("embedded 42 of 114 rows (text 24, image 60, audio_judge")
+    assert line.endswith(", 72 rows are still missing")
     line = embed(str(dataset), str(model), "data", 1, 2)
-    assert line.startswith("embedded 78 rows of ")
+    assert line.startswith("embedded 72 of 114 rows (")
     assert "missing" not in line
     assert_complete(dataset, model)
+
+
+@pytest.mark.slow
+def test_a_converted_encoder(tmp_path):
+    """It hears the data set's clips at their rate, and sees pictures at its size."""
+    dataset = save_data(tmp_path / "data", 6)
+    weights = save_tiny(tmp_path / "imagebind")
+    line = embed(str(dataset), weights, "data", 0, 1)
+    assert line.startswith("embedded 114 of 114 rows (")
+    config, _, params = load_named_encoder(weights)
+    catalogue = load_catalogue(dataset)
+    frontend = FrontendConfig(catalogue.sample_rate_hz)
+    bank = read_bank(bank_cache(dataset, catalogue, config, frontend, params))
+    waves = catalogue.clips["seen"][:2] / np.float32(32_768)
+    expected = make_encoder(config, frontend).audio(params, jnp.asarray(waves))
+    # float32, in another compilation.
+    np.testing.assert_allclose(bank.audio["seen"][:2], expected, atol=1e-5)
+    for rows in (bank.text, bank.image):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=-1), 1.0, atol=1e-5)
+    assert embed(str(dataset), weights, "data", 0, 1).startswith("embedded 0 of 114 ")
 
 
 def test_what_cannot_be_embedded(tmp_path, model):

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from experiments import build
+from experiments.bank_cache import encoder_fingerprint
 from experiments.configs import debug
 from experiments.settings import resolve
-from experiments.starts import load_start, same_encoder
-from marssep_jax.bundle import ModelBundle, save_bundle
+from experiments.starts import load_named_encoder, load_start, same_encoder
+from marssep_jax.bundle import ModelBundle, load_bundle, save_bundle
 from marssep_jax.config import to_dict
+from marssep_jax.encoders.backbones import frozen_parts
+from tests.support.tiny_imagebind import save_tiny
 
 BASE = resolve(debug.get_config())
 PARTS = build.make_parts(BASE)
@@ -92,3 +95,38 @@ def test_queries_must_fit_the_separator(models, tmp_path):
 def test_no_query_encoder_there(models, tmp_path):
     with pytest.raises(ValueError, match=r"start\.query_encoder: checkpoint is"):
         start_from(separator=models[0], query_encoder=tmp_path / "nowhere")
+
+
+def test_an_encoder_by_its_folder(models):
+    config, frontend, params = load_named_encoder(str(models[0]))
+    assert (config, frontend) == (BASE.encoder, BASE.frontend)
+    own = start_from(separator=models[0]).query
+    assert same_encoder(own, own._replace(params={"encoder": params}))
+
+
+def test_a_converted_encoder_by_its_folder(tmp_path):
+    found = load_named_encoder(save_tiny(tmp_path / "a", "imagebind"))
+    config, frontend, params = found
+    assert (config.architecture, config.embed_dim, frontend) == ("imagebind", 12, None)
+    assert params.keys() >= set(frozen_parts(config))
+    # Weights count by what they are, not by where they lie.
+    copy = load_named_encoder(save_tiny(tmp_path / "b", "imagebind"))
+    other = load_named_encoder(save_tiny(tmp_path / "c", "imagebind", seed=1))
+    first, second, third = (
+        encoder_fingerprint(config, BASE.frontend, params)
+        for config, _, params in (found, copy, other)
+    )
+    assert first == second != third
+
+
+def test_an_encoder_that_cannot_be_named(models, tmp_path):
+    place = save_tiny(tmp_path / "clap", "clap")
+    with pytest.raises(ValueError, match="expected a trained model or converted wei"):
+        load_named_encoder(place)
+    with pytest.raises(ValueError, match=r"^encoder is '.*no', expected the folder of"):
+        load_named_encoder(str(tmp_path / "no"))
+    bundle = load_bundle(models[0])
+    config = bundle.config | {"encoder": None}
+    save_bundle(tmp_path / "deaf", bundle._replace(config=config, encoder_params=None))
+    with pytest.raises(ValueError, match="expected a model with an encoder in it"):
+        load_named_encoder(str(tmp_path / "deaf"))
