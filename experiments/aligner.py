@@ -22,8 +22,9 @@ from experiments.alignment_scores import (
     validation_mixtures,
 )
 from experiments.compiled import embedder
-from experiments.datasets import validation_manifest
+from experiments.datasets import OpenedData, validation_manifest
 from experiments.embeddings import EmbeddingBank
+from experiments.frozen_features import frozen_features
 from experiments.schedules import rise_and_fall
 from experiments.settings import Settings
 from experiments.stage_run import run_stage
@@ -81,7 +82,7 @@ class Alignment(NamedTuple):
 def align(
     settings: Settings,
     parts: build.Parts,
-    catalogue: Catalogue,
+    data: OpenedData,
     opened: Workdir,
     announce: Callable[..., None],
 ) -> Alignment:
@@ -90,7 +91,7 @@ def align(
     Args:
       settings: the config.
       parts: of `experiments.build.make_parts`.
-      catalogue: the data set.
+      data: the data set.
       opened: the workdir.
       announce: prints a line.
 
@@ -107,7 +108,7 @@ def align(
         "fusion": params["fusion"],
     }
     make = _cached if set(trunks) >= set(KINDS) else _live
-    material = make(settings, parts, catalogue, trunks)
+    material = make(settings, parts, data, trunks)
     results: list[TrainingResult] = []
     scores = material.scores(learning["encoder"])
     for number, (stage, steps) in enumerate(planned_stages(settings)):
@@ -212,10 +213,10 @@ def _mixtures(settings: Settings, catalogue: Catalogue) -> ValidationMixtures:
 
 
 def _live(
-    settings: Settings, parts: build.Parts, catalogue: Catalogue, trunks: Params
+    settings: Settings, parts: build.Parts, data: OpenedData, trunks: Params
 ) -> Material:
     """Draw waveforms; frozen trunks of captions are looked up."""
-    split = settings.data.validation_split
+    catalogue, split = data.catalogue, settings.data.validation_split
     tables = alignment_data.alignment_tables(settings, catalogue, parts.encoder, trunks)
     embed = embedder(settings.encoder, settings.frontend)
     audio = jax.jit(parts.encoder.audio)
@@ -242,17 +243,14 @@ def _live(
 
 
 def _cached(
-    settings: Settings, parts: build.Parts, catalogue: Catalogue, trunks: Params
+    settings: Settings, parts: build.Parts, data: OpenedData, trunks: Params
 ) -> Material:
     """Compute the features of frozen trunks once and train heads on them."""
-    split = settings.data.validation_split
-    placed = jax.device_put(trunks)
-    features = alignment_data.training_features(
-        settings, catalogue, parts.encoder, parts.frontend, placed
+    catalogue, split = data.catalogue, settings.data.validation_split
+    mixtures = _mixtures(settings, catalogue)
+    features = frozen_features(
+        settings, parts, catalogue, mixtures, trunks, data.directory
     )
-    hear = partial(jax.jit(parts.encoder.features["audio"]), placed)
-    clips = alignment_data.clip_features(hear, catalogue.clips[split])
-    mixtures = _mixtures(settings, catalogue).heard(hear)
     heads = {kind: jax.jit(head) for kind, head in parts.encoder.heads.items()}
 
     def scores(params: Params) -> Scores:
@@ -260,10 +258,10 @@ def _cached(
             return np.asarray(heads[kind](params, rows))
 
         text, image = see("text", features.text), see("image", features.image[:-1])
-        bank = EmbeddingBank(text, {split: see("audio", clips)}, image)
-        heard = mixtures._replace(
-            target=see("audio", mixtures.target),
-            mixture=see("audio", mixtures.mixture),
+        bank = EmbeddingBank(text, {split: see("audio", features.clips)}, image)
+        heard = features.mixtures._replace(
+            target=see("audio", features.mixtures.target),
+            mixture=see("audio", features.mixtures.mixture),
         )
         return recall_metrics(bank, catalogue, split) | mixture_gap(heard, text)
 

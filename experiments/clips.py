@@ -1,15 +1,40 @@
 """From rows of a data set to what the encoder's stages take."""
 
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
 from experiments.embeddings import fitted
+from experiments.settings import Settings
 from marssep_jax.alignment import AlignmentBatch
 from marssep_jax.encoders.inputs import EncoderInputs
 
 HEARD = ("audio", "view", "positive", "negative")
+
+
+def clip_stream(
+    settings: Settings, catalogue: Catalogue, split: str, plan: Any, **options: Any
+) -> Generator[dict[str, np.ndarray], None, None]:
+    """Draw augmented clips; ``plan`` has the batch and the residues' settings."""
+    from data_pipelines.pipeline import alignment_batches  # TensorFlow
+
+    stream = alignment_batches(
+        catalogue,
+        split,
+        plan.batch_size,
+        residue_db=plan.residue_db,
+        residue_share=plan.residue_share,
+        num_samples=settings.frontend.num_samples,
+        gain_db=settings.data.gain_db,
+        eq_db=settings.data.eq_db,
+        **options,
+    )
+    try:
+        yield from stream
+    finally:
+        stream.close()
 
 
 class Tables(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.catalogue import Catalogue
 from experiments import build
 from experiments.aligner import align
-from experiments.alignment_data import clip_stream
+from experiments.clips import clip_stream
 from experiments.compiled import judging
 from experiments.datasets import OpenedData, joined_licences, open_data
 from experiments.embeddings import INT16_SCALE
@@ -77,7 +77,7 @@ def train_listeners(
     with open_workdir(workdir, recorded(settings), provenance()) as opened:
         if opened.is_complete():
             announce(f"{workdir} is complete: nothing is trained again")
-        aligned = align(settings, parts, data.catalogue, opened, announce)
+        aligned = align(settings, parts, data, opened, announce)
         judge = _train_judge(settings, data.catalogue, opened)
         results = [*aligned.results, judge]
         if jax.process_index() == 0:

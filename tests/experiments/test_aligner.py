@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import aligner, alignment_data, build
+from experiments import aligner, alignment_data, build, frozen_features
 from experiments.alignment_scores import (
     ValidationMixtures,
     forgotten,
@@ -110,8 +110,11 @@ def features(data):
     settings = settings_of(align__heads_only=True, align__cached_views=3)
     parts = build.make_parts(settings)
     params = build.init_encoder(jax.random.key(0), parts, settings.encoder)["encoder"]
-    made = alignment_data.training_features(
-        settings, data.catalogue, parts.encoder, parts.frontend, params
+    mixtures = validation_mixtures(
+        validation_manifest(settings, data.catalogue), data.catalogue
+    )
+    made = frozen_features.frozen_features(
+        settings, parts, data.catalogue, mixtures, params, None
     )
     return settings, parts, params, made
 
@@ -142,6 +145,33 @@ def test_cached_batches_are_the_clips_of_the_live_ones(data, features):
     asked = [row[tuple(ids)] for ids in first.text.tolist()]
     np.testing.assert_array_equal(made.text[asked], second.text)
     assert (second.audio != second.view).any(axis=1).all()
+
+
+def test_features_are_kept_beside_the_data(data, features, tmp_path, monkeypatch):
+    """A shard that is lost is made again, and equals the one that was there."""
+    monkeypatch.setattr(frozen_features, "SHARD_ROWS", 64)
+    settings, parts, params, made = features
+    manifest = validation_manifest(settings, data.catalogue)
+    mixtures = validation_mixtures(manifest, data.catalogue)
+
+    def again():
+        return frozen_features.frozen_features(
+            settings, parts, data.catalogue, mixtures, params, tmp_path
+        )
+
+    again()
+    (folder,) = tmp_path.glob("features_*")
+    shards = sorted(folder.glob("audio_*.npy"))
+    before = {path.name: path.stat().st_mtime_ns for path in shards}
+    assert len(shards) > 1
+    shards[1].unlink()
+    found = again()
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("audio_*.npy")}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {shards[1].name}
+    np.testing.assert_allclose(found.audio, made.audio, atol=1e-5)
+    np.testing.assert_array_equal(found.mixtures.text_id, made.mixtures.text_id)
+    np.testing.assert_allclose(found.image, made.image, atol=1e-5)
 
 
 def read_rows(workdir):
