@@ -23,6 +23,7 @@ import pathlib
 from typing import Any
 
 from data_pipelines.published.plans import Plan, Planned, Recording
+from data_pipelines.video_lists import Item
 
 SHA256 = {
     "vggsound_clean_plus": (
@@ -75,8 +76,10 @@ def read_plan(name: str, manual_dir: pathlib.Path) -> Plan:
         Planned(
             f"{name}-{row['number']:04d}",
             (
-                Recording(row["target"], None, row["frames"]),
-                Recording(row["interferer"], None, row["interferer_frames"]),
+                _recording(row["target"], row["label"], row["frames"]),
+                _recording(
+                    row["interferer"], row["interferer_label"], row["interferer_frames"]
+                ),
             ),
             row["label"],
             row["interferer_label"],
@@ -84,3 +87,13 @@ def read_plan(name: str, manual_dir: pathlib.Path) -> Plan:
         for row in rows
     )
     return Plan(mixtures, hash_pairs(rows), name)
+
+
+def _recording(clip: str, label: str, num_frames: int) -> Recording:
+    """Name the video behind a clip of VGGSound, or behind one of MUSIC's solos."""
+    if "/" in clip:
+        item = Item(clip, label, "test", clip.rpartition("/")[2], None, num_frames)
+    else:
+        video, start = clip[:11], int(clip[12:])
+        item = Item(clip, label, "test", video, start, num_frames)
+    return Recording(clip, item=item)

@@ -1,14 +1,15 @@
 """Pictures that ask for the targets of a published list: frames of their videos."""
 
 import pathlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.published.plans import Plan, Recording
-
-FRAMES = "frames"
-"""Folder of folders with a video's frames, one a second: ``000001.jpg`` and on."""
+from data_pipelines.published.plans import Recording
+from data_pipelines.published.recordings import Heard
+from data_pipelines.video_pictures import from_jpeg, to_jpeg
+from data_pipelines.video_sources import Source
 
 AROUND = (-1, 0, 1)
 """omnisep: the middle frame and its neighbours, whose embeddings are averaged."""
@@ -20,55 +21,60 @@ class Pictures(NamedTuple):
     Attributes:
       pixels: uint8 [I, S, S, 3].
       owners: The recording that each belongs to.
-      by_recording: Their numbers, by recording.
     """
 
     pixels: np.ndarray
     owners: tuple[str, ...]
-    by_recording: dict[str, list[int]]
+
+    def by_recording(self) -> dict[str, list[int]]:
+        """Return the numbers of each recording's pictures."""
+        found: dict[str, list[int]] = {}
+        for number, owner in enumerate(self.owners):
+            found.setdefault(owner, []).append(number)
+        return found
 
 
-def read_pictures(manual_dir: pathlib.Path, plan: Plan, image_size: int) -> Pictures:
-    """Read the frames around the middle of each target's video, if there are any.
+def gather(found: dict[str, list[np.ndarray]], image_size: int) -> Pictures:
+    """Lay the pictures of all recordings into one array."""
+    pixels = [picture for own in found.values() for picture in own]
+    owners = tuple(owner for owner, own in found.items() for _ in own)
+    blank = np.zeros((0, image_size, image_size, 3), np.uint8)
+    return Pictures(np.stack(pixels) if pixels else blank, owners)
 
-    They lie in ``frames/CLIP/000006.jpg`` under the user's folder, CLIP being the
-    recording's id. A frame that is missing or unreadable is left out.
+
+def pictures_of(
+    recording: Recording, source: Source, heard: Heard, image_size: int
+) -> list[np.ndarray]:
+    """Return the frames around the middle of a target, as many as there are.
+
+    They are the video's own, or ``frames/CLIP/000006.jpg`` and its neighbours in the
+    user's folder. A frame that is missing or unreadable is left out.
 
     Args:
-      manual_dir: The user's folder.
-      plan: The list.
+      recording: The target.
+      source: Where it is.
+      heard: What was read of it.
       image_size: Side of the square pictures.
+
+    Returns:
+      uint8 [S, S, 3] each.
     """
-    pixels: list[np.ndarray] = []
-    owners: list[str] = []
-    by_recording: dict[str, list[int]] = {}
-    for recording in dict.fromkeys(p.recordings[0] for p in plan.mixtures):
-        for path in _frames(manual_dir, recording):
-            picture = _read(path, image_size)
-            if picture is not None:
-                by_recording.setdefault(recording.id, []).append(len(pixels))
-                pixels.append(picture)
-                owners.append(recording.id)
-    blank = np.zeros((0, image_size, image_size, 3), np.uint8)
-    return Pictures(np.stack(pixels) if pixels else blank, tuple(owners), by_recording)
-
-
-def _frames(manual_dir: pathlib.Path, recording: Recording) -> list[pathlib.Path]:
     if recording.num_frames is None:
         return []
-    folder = manual_dir / FRAMES / recording.id
-    middle = recording.num_frames // 2
-    return [folder / f"{middle + step:06d}.jpg" for step in AROUND]
+    numbers = [recording.num_frames // 2 + step for step in AROUND]  # from 1
+    if source.frames is not None:
+        paths = [pathlib.Path(source.frames, f"{n:06d}.jpg") for n in numbers]
+        return list(_read(paths, image_size))
+    count = len(heard.frames)
+    return [from_jpeg(heard.frames[n - 1]) for n in numbers if 1 <= n <= count]
 
 
-def _read(path: pathlib.Path, image_size: int) -> np.ndarray | None:
-    """Return the central square of a frame, uint8 [S, S, 3], or None."""
-    from PIL import Image, ImageOps
+def _read(paths: list[pathlib.Path], image_size: int) -> Iterator[np.ndarray]:
+    from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            size = (image_size, image_size)
-            square = ImageOps.fit(file.convert("RGB"), size, Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    return np.asarray(square, np.uint8)
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                yield from_jpeg(to_jpeg(picture, image_size))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue

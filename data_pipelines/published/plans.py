@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from data_pipelines.video_lists import Item
+
 HALVED = "halved"
 """Both recordings at half their own level, whatever that is."""
 
@@ -23,15 +25,20 @@ class Recording(NamedTuple):
 
     Attributes:
       id: Unique name; it never changes with what a user has.
-      file: Path of its file in the user's folder; None where any file will do that
-        is named as the last part of the id.
-      num_frames: Frames at 1 per second that the list counts; the crop lies around
-        second ``num_frames // 2 - 1/2``. None takes the beginning.
+      file: Path of its file; None where any file of the folder will do that is
+        named by the item.
+      item: The video that it is of. Its crop lies around second
+        ``num_frames // 2 - 1/2``; without an item it is the beginning.
     """
 
     id: str
     file: pathlib.Path | None = None
-    num_frames: int | None = None
+    item: Item | None = None
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames at 1 per second that the list counts."""
+        return None if self.item is None else self.item.num_frames
 
 
 class Planned(NamedTuple):

@@ -1,30 +1,30 @@
 """Prepare a published benchmark from the recordings that a user has."""
 
 import collections
-import hashlib
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
-from data_pipelines.catalogue import Catalogue, save_catalogue
+from data_pipelines.catalogue import save_catalogue
 from data_pipelines.manifest import Manifest, write_manifest
-from data_pipelines.published.frames import Pictures, read_pictures
+from data_pipelines.published.catalogues import VERSION, make_catalogue
+from data_pipelines.published.frames import gather, pictures_of
 from data_pipelines.published.mixtures import MISSING, SPLIT, build_published
 from data_pipelines.published.plans import Benchmark, Plan, Recording
 from data_pipelines.published.recordings import (
-    Folder,
+    Heard,
     UnreadableError,
     beginning,
     central_crop,
     crop_start,
+    find,
     length_at,
-    read_int16,
+    read_recording,
 )
+from data_pipelines.video_sources import Index, Source
 
-VERSION = "1.0.0"
 SHOWN = 10
 """Mixtures that are named on the screen; the manifest names all."""
 
@@ -72,39 +72,40 @@ def prepare_published(
             f"sample_rate_hz is {rate}, expected {benchmark.sample_rate_hz} as "
             f"{benchmark.name} has it"
         )
-    source, root = pathlib.Path(manual_dir), pathlib.Path(data_dir)
-    plan = benchmark.read(source)
-    wanted = _recordings(plan)
-    paths, problems = _find(source, wanted)
+    folder, root = pathlib.Path(manual_dir), pathlib.Path(data_dir)
+    plan = benchmark.read(folder)
+    wanted = list(dict.fromkeys(r for p in plan.mixtures for r in p.recordings))
+    sources, problems = _find(folder, wanted)
     length = benchmark.num_samples or max(
-        (length_at(path, rate) for path in paths.values()), default=0
+        (length_at(source.media, rate) for source in sources.values()), default=0
     )
-    _require_any(source, plan, problems, len(paths) if length else 0)
+    _require_any(folder, plan, problems, len(sources) if length else 0)
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{benchmark.name}-") as scratch:
         clips = np.lib.format.open_memmap(
             pathlib.Path(scratch, "clips.npy"), "w+", np.int16, (len(wanted), length)
         )
         hear = progress(f"read {benchmark.name}", len(wanted))
-        notes = {}
+        targets = {planned.recordings[0].id for planned in plan.mixtures}
+        notes, frames = {}, {}
         for row, recording in enumerate(wanted):
-            if recording.id in paths:
-                try:
-                    audio = read_int16(paths[recording.id], rate)
-                except UnreadableError as error:
-                    problems[recording.id] = str(error)
-                else:
-                    clips[row] = _crop(recording, audio, length, rate)
-                    if note := _length_note(audio, benchmark, recording, rate):
-                        notes[recording.id] = note
+            source = sources.get(recording.id)
+            heard = _read(recording, source, rate, image_size, problems)
+            if source is not None and heard is not None:
+                clips[row] = _crop(recording, heard.audio, length, rate)
+                if note := _length_note(heard.audio, benchmark, recording, rate):
+                    notes[recording.id] = note
+                if recording.id in targets:
+                    own = pictures_of(recording, source, heard, image_size)
+                    frames[recording.id] = own
             hear(row + 1)
-        pictures = read_pictures(source, plan, image_size)
-        catalogue = _make_catalogue(benchmark, plan, wanted, clips, rate, pictures)
+        pictures = gather(frames, image_size)
+        catalogue = make_catalogue(benchmark, plan, wanted, clips, rate, pictures)
         manifest = build_published(
-            benchmark, plan, catalogue, problems, pictures.by_recording
+            benchmark, plan, catalogue, problems, pictures.by_recording()
         )
         manifest["notes"] = notes
-        _require_any(source, plan, problems, len(manifest["mixtures"]))
+        _require_any(folder, plan, problems, len(manifest["mixtures"]))
         directory = root / benchmark.name / str(rate) / VERSION
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "catalogue.json").unlink(missing_ok=True)
@@ -139,25 +140,34 @@ def account(benchmark: Benchmark, manifest: Manifest) -> Iterator[str]:
     yield f"untouched mixture: mean SDR {manifest['untouched_sdr_db']:.2f} dB"
 
 
-def _recordings(plan: Plan) -> list[Recording]:
-    """Return what a list asks for, each recording once, in its order."""
-    return list(dict.fromkeys(r for p in plan.mixtures for r in p.recordings))
-
-
 def _find(
     manual_dir: pathlib.Path, wanted: list[Recording]
-) -> tuple[dict[str, pathlib.Path], dict[str, str]]:
+) -> tuple[dict[str, Source], dict[str, str]]:
     """Return files by recording, and which recordings are missing."""
-    anywhere = any(recording.file is None for recording in wanted)
-    folder = Folder(manual_dir) if anywhere else None
-    paths = {}
+    index = Index(manual_dir)
+    sources = {}
     for recording in wanted:
-        path = recording.file
-        if path is None and folder is not None:
-            path = folder.find(recording)
-        if path is not None and path.is_file():
-            paths[recording.id] = path
-    return paths, {r.id: MISSING for r in wanted if r.id not in paths}
+        source = find(recording, index)
+        if source is not None:
+            sources[recording.id] = source
+    return sources, {r.id: MISSING for r in wanted if r.id not in sources}
+
+
+def _read(
+    recording: Recording,
+    source: Source | None,
+    rate: int,
+    image_size: int,
+    problems: dict[str, str],
+) -> Heard | None:
+    """Read a recording, or say among the problems why that cannot be done."""
+    if source is None:
+        return None
+    try:
+        return read_recording(recording, source, rate, image_size)
+    except UnreadableError as error:
+        problems[recording.id] = str(error)
+        return None
 
 
 def _require_any(
@@ -195,59 +205,3 @@ def _length_note(
     if len(audio) < benchmark.num_samples:
         return f"{seconds}, zeros follow"
     return f"{seconds}, cut" if len(audio) > benchmark.num_samples else None
-
-
-def _make_catalogue(
-    benchmark: Benchmark,
-    plan: Plan,
-    wanted: list[Recording],
-    clips: np.ndarray,
-    rate: int,
-    pictures: Pictures,
-) -> Catalogue:
-    words = {planned.words for planned in plan.mixtures}
-    words |= {planned.other for planned in plan.mixtures}
-    class_names = tuple(sorted(words))
-    label = {name: number for number, name in enumerate(class_names)}
-    heard: dict[str, int] = {}
-    for planned in plan.mixtures:
-        for recording, name in zip(
-            planned.recordings, (planned.words, planned.other), strict=True
-        ):
-            heard.setdefault(recording.id, label[name])
-    image_label = [heard[name] for name in pictures.owners]
-    return Catalogue(
-        dataset=benchmark.name,
-        class_names=class_names,
-        families=tuple(range(len(class_names))),
-        texts=class_names,
-        text_label=np.arange(len(class_names), dtype=np.int32),
-        images=pictures.pixels,
-        image_label=np.asarray(image_label, np.int32),
-        image_split=np.ones(len(image_label), np.int32),
-        sample_rate_hz=rate,
-        num_samples=clips.shape[1],
-        clips={SPLIT: clips},
-        clip_label={SPLIT: np.asarray([heard[r.id] for r in wanted], np.int32)},
-        clip_id={SPLIT: tuple(recording.id for recording in wanted)},
-        description=_describe(benchmark, clips, rate, pictures),
-    )
-
-
-def _describe(
-    benchmark: Benchmark, clips: np.ndarray, rate: int, pictures: Pictures
-) -> dict[str, Any]:
-    digest = hashlib.sha256(pictures.pixels.tobytes())
-    for clip in clips:
-        digest.update(clip.tobytes())
-    return {
-        # Embeddings are kept by version: they are of these recordings only.
-        "version": f"{VERSION}-{digest.hexdigest()[:12]}",
-        "config": str(rate),
-        "credit": benchmark.credit,
-        "crop_samples": clips.shape[1],
-        "reduced": False,
-        "licences": {},
-        "versions": {"numpy": np.__version__},
-        "counts": {SPLIT: len(clips), "pictures": len(pictures.pixels)},
-    }

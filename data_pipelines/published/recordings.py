@@ -1,66 +1,78 @@
 """Find recordings in a user's folder and read them as a protocol wants them."""
 
-import os
 import pathlib
-import re
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from data_pipelines.published.plans import Recording
+from data_pipelines.video_sources import Index, Source
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-"""Preferred in this order."""
+"""Files that soundfile reads, those of 16 bits sample by sample."""
+
+CLIP_S = 10
+"""Seconds of a clip of VGGSound, where the file is the whole video."""
 
 FULL_SCALE = 32_768
 CLIP_SAMPLES = 65_535
 """omnisep: a crop of 4.096 s at 16 kHz, 256 frames of its spectrogram."""
-
-_CLIP = re.compile(r"(.{11})_(\d{6})")
-"""A clip of VGGSound: video and second."""
 
 
 class UnreadableError(ValueError):
     """A recording that cannot be used, with the reason."""
 
 
-class Folder:
-    """A user's recordings, by the name of their files without suffix."""
+class Heard(NamedTuple):
+    """What was read of a recording.
 
-    def __init__(self, manual_dir: pathlib.Path) -> None:
-        self._paths: dict[str, list[pathlib.Path]] = {}
-        for path in _walk(manual_dir):
-            self._paths.setdefault(path.stem, []).append(path)
+    Attributes:
+      audio: int16 [T] at its own level.
+      frames: JPEG files of a video, one a second.
+    """
 
-    def find(self, recording: Recording) -> pathlib.Path | None:
-        """Return a recording's file, or None.
-
-        Of several that have its name the one is taken whose folder is named as the
-        recording's class, then the one of the better suffix, then the first by name.
-        """
-        group, _, name = recording.id.rpartition("/")
-        names = [name]
-        if match := _CLIP.fullmatch(name):
-            names.append(f"{match[1]}_{int(match[2])}")
-        found = next((self._paths[n] for n in names if n in self._paths), [])
-        if not found:
-            return None
-        return min(
-            found,
-            key=lambda path: (
-                path.parent.name != group,
-                SUFFIXES.index(path.suffix.lower()),
-                path,
-            ),
-        )
+    audio: np.ndarray
+    frames: tuple[bytes, ...] = ()
 
 
-def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield pathlib.Path(place, name)
+def find(recording: Recording, index: Index) -> Source | None:
+    """Return where a recording is, or None."""
+    if recording.item is None:
+        there = recording.file is not None and recording.file.is_file()
+        return Source(str(recording.file)) if there else None
+    source = index.find(recording.item)
+    if source is None or recording.item.start_s is not None:
+        return source
+    # A clip of VGGSound is no stand-in for a whole video of MUSIC.
+    return source if pathlib.Path(source.media).stem == recording.item.video else None
+
+
+def read_recording(
+    recording: Recording, source: Source, rate_hz: int, image_size: int
+) -> Heard:
+    """Read a recording, or the sound and the pictures of a video.
+
+    Args:
+      recording: What the list asks for.
+      source: Of `find`.
+      rate_hz: The wanted rate.
+      image_size: Side of a video's pictures.
+
+    Raises:
+      UnreadableError: saying why nothing can be used of it.
+    """
+    path, item = pathlib.Path(source.media), recording.item
+    if path.suffix.lower() in SUFFIXES and source.start_s is None:
+        return Heard(read_int16(path, rate_hz))
+    from data_pipelines import video_decoding
+
+    seconds = CLIP_S if item is not None and item.start_s is not None else None
+    form = video_decoding.Form(rate_hz, image_size, seconds)
+    try:
+        extracted = video_decoding.extract(source, form)
+    except (video_decoding.UnreadableError, OSError) as error:
+        raise UnreadableError(f"unreadable: {error}") from error
+    return Heard(extracted.audio, extracted.frames)
 
 
 def read_int16(path: pathlib.Path, sample_rate_hz: int) -> np.ndarray:
@@ -144,12 +156,12 @@ def beginning(audio: np.ndarray, num_samples: int) -> np.ndarray:
     return crop
 
 
-def length_at(path: pathlib.Path, sample_rate_hz: int) -> int:
+def length_at(path: str, sample_rate_hz: int) -> int:
     """Return a file's length at another rate by its header; 0 if it has none."""
     import soundfile
 
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(path)
     except (soundfile.LibsndfileError, OSError, TypeError):
         return 0
     return round(info.frames * sample_rate_hz / info.samplerate)

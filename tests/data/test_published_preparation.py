@@ -17,6 +17,7 @@ from data_pipelines.published.preparation import prepare_published
 from data_pipelines.published.recordings import central_crop, crop_start
 from marssep_jax.metrics import bss_eval, sdr
 from tests.support.noises import RATE_HZ, write_noise
+from tests.support.videos import make_video
 
 VGGSOUND, MUSIC = "vggsound_clean_plus", "music_clean_plus"
 SIZES = {VGGSOUND: 98, MUSIC: 46}
@@ -222,8 +223,28 @@ def test_frames_ask_for_targets(copied, tmp_path):
     assert first["queries"][0]["image_ids"] == [0, 1]
     assert second["queries"][0]["image_ids"] == []
     assert catalogue.images.shape == (2, 8, 8, 3)
-    np.testing.assert_allclose(catalogue.images[:, 4, 4, 0], [50, 60], atol=3)  # JPEG
+    np.testing.assert_allclose(
+        catalogue.images[:, 4, 4, 0], [50, 60], atol=3
+    )  # twice JPEG
     assert catalogue.class_names[catalogue.image_label[0]] == "playing didgeridoo"
+
+
+def test_videos_serve_as_well_as_recordings(copied, tmp_path):
+    clip = "e2rM750cFGc_000242"
+    (copied / f"{clip}.wav").unlink()
+    make_video(copied / "e2rM750cFGc_242.mp4", 10.0, rate=16_000, fps=2)
+    catalogue, found, _ = prepare(VGGSOUND, copied, tmp_path / "data", image_size=8)
+    first = found["mixtures"][0]
+    spectrum = np.abs(np.fft.rfft(render(first, catalogue)[0].astype(np.float64)))
+    assert np.argmax(spectrum) == round(440 * 65_535 / 16_000)
+    # Frames 5, 6 and 7 of one a second, from 1: greys of 4, 5 and 6 times 20.
+    assert first["queries"][0]["image_ids"] == [0, 1, 2]
+    greys = catalogue.images[:3].mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(greys, [80, 100, 120], atol=5)  # twice lossy
+    (copied / "e2rM750cFGc_242.mp4").write_bytes(b"no video")
+    _, found, _ = prepare(VGGSOUND, copied, tmp_path / "data", image_size=8)
+    (left,) = found["left_out"]
+    assert left["recordings"][clip].startswith("unreadable: ")
 
 
 def test_nothing_there(tmp_path):

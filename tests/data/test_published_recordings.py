@@ -7,12 +7,14 @@ import soundfile
 from data_pipelines.published.plans import Recording
 from data_pipelines.published.recordings import (
     CLIP_SAMPLES,
-    Folder,
     UnreadableError,
     central_crop,
     crop_start,
+    find,
     read_int16,
 )
+from data_pipelines.video_lists import Item
+from data_pipelines.video_sources import Index
 from tests.support.noises import RATE_HZ, noise, write_noise
 
 
@@ -102,26 +104,31 @@ def test_what_cannot_be_read_says_why(tmp_path):
         read_int16(path, RATE_HZ)
 
 
-def test_files_are_found_by_name(tmp_path):
+def test_files_are_found_by_the_videos_they_are_of(tmp_path):
     for name in (
         "deep/er/abcdefghijk_000030.flac",
-        "deep/abcdefghijk_000030.mp3",
         "lmnopqrstuv_7.wav",
-        "other/video_id-42a.wav",
-        "violin/video_id-42a.flac",
-        "abcdefghijk_000031.txt",
+        "other/video_id-42.wav",
+        "violin/video_id-42.flac",
+        "wholevideo1_000030.wav",
+        "frames/abcdefghijk_000030/000006.jpg",
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    folder = Folder(tmp_path)
+    index = Index(tmp_path)
 
-    def found(name):
-        path = folder.find(Recording(name))
-        return None if path is None else str(path.relative_to(tmp_path))
+    def found(clip, label="", start_s=None):
+        video = clip[:11] if start_s is not None else clip.rpartition("/")[2]
+        item = Item(clip, label, "test", video, start_s, 12)
+        return find(Recording(clip, item=item), index)
 
-    assert found("abcdefghijk_000030") == "deep/er/abcdefghijk_000030.flac"
-    assert found("lmnopqrstuv_000007") == "lmnopqrstuv_7.wav"
-    assert found("violin/video_id-42a") == "violin/video_id-42a.flac"
-    assert found("tuba/video_id-42a") == "other/video_id-42a.wav"
-    assert found("abcdefghijk_000031") is None
+    source = found("abcdefghijk_000030", start_s=30)
+    assert source.media == str(tmp_path / "deep/er/abcdefghijk_000030.flac")
+    assert source.frames == str(tmp_path / "frames/abcdefghijk_000030")
+    assert found("lmnopqrstuv_000007", start_s=7).media.endswith("lmnopqrstuv_7.wav")
+    solo = found("violin/video_id-42", "violin")
+    assert solo.media == str(tmp_path / "violin/video_id-42.flac")
+    assert found("abcdefghijk_000031", start_s=31) is None
+    # MUSIC wants whole videos: ten seconds of one are none.
+    assert found("tuba/wholevideo1", "tuba") is None
