@@ -155,9 +155,7 @@ class RowCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(
-                error.errno, f"cannot write {self.folder} ({error.strerror})"
-            ) from error
+            raise OSError(f"cannot write {self.folder} ({error.strerror})") from error
         replace_file(self.folder / RECORD, text.encode())
 
     def _require_own(self) -> bool:

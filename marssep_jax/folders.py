@@ -69,8 +69,7 @@ def replace_file(path: Path, raw: bytes) -> None:
         write_bytes(partial, raw)
         os.replace(partial, path)
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(error.errno, f"cannot write {path} ({reason})") from error
+        raise OSError(f"cannot write {path} ({error.strerror or error})") from error
     finally:
         partial.unlink(missing_ok=True)
 
