@@ -25,7 +25,7 @@ ENCODER = flags.DEFINE_string(
 )
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of all data sets.")
 SHARDS = flags.DEFINE_integer("shards", 1, "Processes that share the work.")
-SHARD = flags.DEFINE_integer("shard", 0, "Which of them this is, from 0.")
+SHARD = flags.DEFINE_integer("shard", None, "Which of them this is, from 0.")
 
 
 def main() -> None:
@@ -33,7 +33,9 @@ def main() -> None:
     shard, shards = SHARD.value, SHARDS.value
     if shards < 1:
         raise ValueError(f"shards is {shards}, expected >= 1")
-    if not 0 <= shard < shards:
+    if shard is None and shards == 1:
+        shard = 0
+    if shard is None or not 0 <= shard < shards:
         raise ValueError(f"shard is {shard}, expected 0 to {shards - 1}")
     print(embed(DATASET.value, ENCODER.value, DATA_DIR.value, shard, shards))
 

@@ -199,6 +199,7 @@ def test_what_cannot_be_embedded(tmp_path, model):
     [
         ({"shards": 0}, "shards is 0, expected >= 1"),
         ({"shards": 2, "shard": 2}, "shard is 2, expected 0 to 1"),
+        ({"shards": 2}, "shard is None, expected 0 to 1"),
     ],
 )
 def test_shares_that_do_not_exist(program, more, told):
