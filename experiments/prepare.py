@@ -20,9 +20,9 @@ reason in account.json. By estimate the whole of VGGSound needs 100 GB there and
 
 --benchmark makes the mixtures of a published list out of the recordings under
 --manual_dir, and a manifest that `experiments.evaluate` takes. vggsound_clean_plus
-(OmniSep's 98 pairs) and music_clean_plus (CLIPSep's 46 targets, OmniSep's pool) look
-for files anywhere that are named by the ids of VGGSound and MUSIC; pictures are
-frames/ID/000006.jpg and its neighbours. dcase2024_task9 wants
+(OmniSep's 98 pairs) and music_clean_plus (CLIPSep's 46 targets, OmniSep's pool) find
+videos or recordings as vggsound and music do, without a list; pictures are a video's,
+or frames/ID/000006.jpg and its neighbours. dcase2024_task9 wants
 lass_synthetic_validation.csv and lass_validation beside it, and audiosep_audiocaps,
 _audioset, _clotho, _esc50, _music and _vggsound AudioSep's folder `evaluation`. What
 is missing is named and counted; other mixtures stay as they are, bit for bit.
