@@ -17,27 +17,18 @@ from absl import flags
 
 from experiments import command
 
-DATASET = flags.DEFINE_string(
-    "dataset", None, "A prepared data set, its name or its folder.", required=True
-)
-ENCODER = flags.DEFINE_string(
-    "encoder", None, "Folder of a trained model or a converted encoder.", required=True
-)
-DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of all data sets.")
-SHARDS = flags.DEFINE_integer("shards", 1, "Processes that share the work.")
-SHARD = flags.DEFINE_integer("shard", None, "Which of them this is, from 0.")
-
 
 def main() -> None:
     """Embed what the flags name."""
-    shard, shards = SHARD.value, SHARDS.value
+    values = flags.FLAGS
+    shard, shards = values.shard, values.shards
     if shards < 1:
         raise ValueError(f"shards is {shards}, expected >= 1")
     if shard is None and shards == 1:
         shard = 0
     if shard is None or not 0 <= shard < shards:
         raise ValueError(f"shard is {shard}, expected 0 to {shards - 1}")
-    print(embed(DATASET.value, ENCODER.value, DATA_DIR.value, shard, shards))
+    print(embed(values.dataset, values.encoder, values.data_dir, shard, shards))
 
 
 def embed(dataset: str, encoder: str, data_dir: str, shard: int, shards: int) -> str:
@@ -97,4 +88,12 @@ def summary(
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("dataset", None, "A prepared data set, its name or its folder.")
+    flags.DEFINE_string(
+        "encoder", None, "Folder of a trained model or a converted encoder."
+    )
+    flags.DEFINE_string("data_dir", "data", "Folder of all data sets.")
+    flags.DEFINE_integer("shards", 1, "Processes that share the work.")
+    flags.DEFINE_integer("shard", None, "Which of them this is, from 0.")
+    flags.mark_flags_as_required(["dataset", "encoder"])
     command.run(main)

@@ -23,7 +23,9 @@ def embeddings(*lead, seed=0):
 
 def build(pooling):
     """Return a pooling's jitted apply, and parameters away from their start."""
-    fusion = make_fusion(EncoderConfig(DIM, pooling=pooling, pooling_rank=RANK))
+    fusion = make_fusion(
+        EncoderConfig(embed_dim=DIM, pooling=pooling, pooling_rank=RANK)
+    )
     params = fusion.init(jax.random.key(0))
     if pooling == "mlbp":
         rng = np.random.default_rng(1)
@@ -158,7 +160,8 @@ def test_single_ones_pick_theirs(index):
 def test_learned_weights_start_equal():
     values = jnp.asarray(embeddings(4))
     weighted, mean = (
-        make_fusion(EncoderConfig(DIM, pooling=name)) for name in ("weighted", "mean")
+        make_fusion(EncoderConfig(embed_dim=DIM, pooling=name))
+        for name in ("weighted", "mean")
     )
     params = weighted.init(jax.random.key(0))
     np.testing.assert_allclose(
@@ -168,7 +171,7 @@ def test_learned_weights_start_equal():
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "text", "audio"])
 def test_fixed_poolings_have_nothing_to_learn(pooling):
-    fusion = make_fusion(EncoderConfig(DIM, pooling=pooling))
+    fusion = make_fusion(EncoderConfig(embed_dim=DIM, pooling=pooling))
     assert fusion.init(jax.random.key(0)) == {}
 
 

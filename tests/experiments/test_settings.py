@@ -28,7 +28,7 @@ def keys(config, place=""):
 
 
 def test_unknown_names():
-    refused({"nonsense": 1}, "config.nonsense is unknown, expected one of align, data")
+    refused({"nonsense": 1}, "config.nonsense is unknown, expected one of align")
     for section in SECTIONS:
         expected = f"config.{section}.nonsense is unknown, expected one of "
         refused({section: {"nonsense": 1}}, expected)
