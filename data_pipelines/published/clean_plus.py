@@ -12,8 +12,7 @@ the same names stand for different mixtures:
   20 of its mixtures.
 
 The lists here are the outcome of that draw, so that nothing moves any more when a
-video disappears. Which scores MARS-Sep and OmniSep printed for exactly these pairs
-is not known beyond the rule.
+video disappears. No paper says that its scores are of exactly these pairs.
 """
 
 import csv
