@@ -45,7 +45,7 @@ def main() -> None:
         record |= {"compare": other, "paired": asking.paired(record, other)}
         print(table(other))
         print(table(record["paired"]))
-    record |= {"table": values.table, "versions": versions()}
+    record |= {"table": pathlib.Path(values.table).name, "versions": versions()}
     if values.json:
         write_json(pathlib.Path(values.json), record)
 
