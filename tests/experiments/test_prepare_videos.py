@@ -152,8 +152,9 @@ def test_no_room(start, films, tmp_path):
         *SIZES,
         f"--manual_dir={films}",
         f"--data_dir={tmp_path / 'data'}",
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
     )
+    # Long before it writes; preexec_fn would fork a process that has JAX's threads.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
     with process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
