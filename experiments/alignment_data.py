@@ -7,14 +7,19 @@ them in seconds; where only the text's are, captions are looked up and clips liv
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
 
 from data_pipelines.catalogue import Catalogue
 from experiments.batching import in_batches
-from experiments.clips import Tables, clip_stream, make_tables, to_alignment_batch
+from experiments.clips import (
+    HEARD,
+    Tables,
+    clip_stream,
+    make_tables,
+    to_alignment_batch,
+)
 from experiments.frozen_features import Features
 from experiments.settings import Settings
 from marssep_jax.alignment import AlignmentBatch
@@ -23,8 +28,8 @@ from marssep_jax.encoders import Encoder
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.types import Params
 
-ALIGNMENT_IDS = ("clip_id", "clip_id", "positive_id", "negative_id")
-HEARD = ("audio", "view", "positive", "negative")
+CLIP_IDS = ("clip_id", "clip_id", "positive_id", "negative_id")
+"""Which clip each of `HEARD` is, as a plan calls it."""
 
 
 def alignment_tables(
@@ -72,6 +77,7 @@ def cached_batches(
 
     plan, index = settings.align, Index(catalogue, settings.data.split)
     heard, views = waveforms_heard(stage), settings.align.cached_views
+    tables = Tables(features.text, features.image)
     step = start_step
     while True:
         chosen = plan_alignment(index, plan.batch_size, seed, step)
@@ -79,15 +85,12 @@ def cached_batches(
         view = rng.integers(views, size=(plan.batch_size, len(HEARD)))
         # A clip and its other view are never the same one.
         view[:, 1] = (view[:, 0] + rng.integers(1, views, plan.batch_size)) % views
-        arrays: dict[str, Any] = {
-            name: features.audio[views * chosen[ALIGNMENT_IDS[n]] + view[:, n]]
+        audio = {
+            name: features.audio[views * chosen[CLIP_IDS[n]] + view[:, n]]
             for n, name in enumerate(HEARD)
             if name in heard
         }
-        arrays["text"] = features.text[chosen["text_id"]]
-        arrays["image"] = features.image[chosen["image_id"]]  # -1 is the blank
-        arrays["has_image"] = (chosen["image_id"] >= 0).astype(np.float32)
-        yield AlignmentBatch(label=chosen["label"], **arrays)  # type: ignore[arg-type]
+        yield to_alignment_batch(chosen | audio, tables)
         step += 1
 
 

@@ -41,7 +41,8 @@ class Tables(NamedTuple):
     """Everything a batch of row numbers refers to.
 
     ``tokens`` int32 [M, L] of all captions; ``images`` uint8 [I + 1, S, S, 3] of
-    all pictures, the last one blank for classes that have none.
+    all pictures, the last one blank for classes that have none. Where trunks are
+    frozen, their features [., f] stand for either.
     """
 
     tokens: np.ndarray
@@ -56,9 +57,10 @@ def make_tables(catalogue: Catalogue, inputs: EncoderInputs) -> Tables:
 
 
 def to_alignment_batch(raw: dict[str, np.ndarray], tables: Tables) -> AlignmentBatch:
-    """Replace row numbers by tokens and pixels."""
+    """Replace row numbers by what the tables hold."""
     arrays: dict[str, Any] = {name: raw[name] for name in HEARD if name in raw}
     arrays["text"] = tables.tokens[raw["text_id"]]
     arrays["image"] = tables.images[raw["image_id"]]  # -1 is the blank
     arrays["has_image"] = (raw["image_id"] >= 0).astype(np.float32)
+    # NumPy arrays: the device takes them with the step.
     return AlignmentBatch(label=raw["label"], **arrays)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ import numpy as np
 from data_pipelines.catalogue import Catalogue
 from experiments import build
 from experiments.alignment_scores import ValidationMixtures
-from experiments.bank_cache import data_fingerprint
+from experiments.bank_cache import data_fingerprint, encoder_fingerprint
 from experiments.batching import BATCH, in_batches
 from experiments.clips import clip_stream, make_tables
 from experiments.embeddings import INT16_SCALE
@@ -25,8 +25,6 @@ from experiments.hashing import hash_tree
 from experiments.row_cache import SHARD_ROWS, Header, RowCache
 from experiments.settings import Settings
 from marssep_jax.augment import attenuate_patches
-from marssep_jax.config import to_dict
-from marssep_jax.encoders.backbones import digests_of, frozen_parts
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.features import Frontend
 from marssep_jax.reconstruct import make_reconstruct
@@ -119,7 +117,8 @@ def _makers(
         make = partial(_rows, run, values, dtype)
         found[name] = _Maker(len(values), dim, make)
     count = settings.align.cached_views * len(catalogue.clips[settings.data.split])
-    sweep = partial(_sweep, settings, parts, catalogue, trunks)
+    hearing = partial(_hearing(settings, parts), trunks)
+    sweep = partial(_sweep, settings, catalogue, hearing)
     return {"audio": _Maker(count, found["mixture"].dim, sweep), **found}
 
 
@@ -134,13 +133,11 @@ def _rows(run: Callable[[Any], Any], values: Any, dtype: Any, rows: slice) -> An
 
 def _sweep(
     settings: Settings,
-    parts: build.Parts,
     catalogue: Catalogue,
-    trunks: Params,
+    hear: Callable[[jax.Array, Any], jax.Array],
     rows: slice,
 ) -> np.ndarray:
     """Hear augmented views of the training clips; rows begin with a batch."""
-    hear = _hearing(settings, parts)
     key = jax.random.fold_in(jax.random.key(SWEEP_SEED), settings.seed)
     stream = clip_stream(
         settings,
@@ -155,7 +152,7 @@ def _sweep(
     found: list[np.ndarray] = []
     for step in range(rows.start // BATCH, -(-rows.stop // BATCH)):
         waves = next(stream)["audio"]
-        found.append(np.asarray(hear(trunks, jax.random.fold_in(key, step), waves)))
+        found.append(np.asarray(hear(jax.random.fold_in(key, step), waves)))
     stream.close()
     return np.concatenate(found)[: rows.stop - rows.start]
 
@@ -190,20 +187,17 @@ def _cache(
     makers: Mapping[str, _Maker],
 ) -> RowCache:
     """Return where features lie, by a hash of all that they depend on."""
-    plan, data, encoder = settings.align, settings.data, settings.encoder
+    plan, data, frontend = settings.align, settings.data, settings.frontend
     described = {
-        "encoder": to_dict(settings.encoder)
-        | {"backbone": digests_of(settings.encoder)},
-        "frontend": to_dict(settings.frontend),
+        "encoder": encoder_fingerprint(settings.encoder, frontend, trunks),
+        "num_samples": frontend.num_samples,
         "plan": [plan.cached_views, plan.residue_db, plan.residue_share],
         "masked": plan.masked_share,
         "data": [data.gain_db, data.eq_db, data.split, data.validation_split],
         "seed": settings.seed,
         "mixtures": data.num_validation,
     }
-    published = frozen_parts(encoder)
-    own = {name: tree for name, tree in trunks.items() if name not in published}
-    name = hash_tree(json.dumps(described, sort_keys=True), own)
+    name = hash_tree(json.dumps(described, sort_keys=True), {})
     header = Header(
         kind="features",
         encoder=name,
