@@ -110,8 +110,11 @@ def align(
     make = _cached if set(trunks) >= set(KINDS) else _live
     material = make(settings, parts, data, trunks)
     results: list[TrainingResult] = []
-    scores = material.scores(learning["encoder"])
-    for number, (stage, steps) in enumerate(planned_stages(settings)):
+    planned = planned_stages(settings)
+    # Before a first stage there is nothing to forget but what was published.
+    begins_late = bool(planned) and planned[0][0].earlier > 0
+    scores = material.scores(learning["encoder"]) if begins_late else {}
+    for number, (stage, steps) in enumerate(planned):
         job = _Job(settings, parts, opened, material, number, stage, steps)
         result = _train(job, learning)
         found = _remember(settings, material, stage, learning, scores, result)
@@ -179,30 +182,23 @@ def _remember(
     Weights between start and end of a stage mostly do what both do; which share of
     the way is kept is in the row's ``align/kept_share``.
     """
-    limit, number = settings.align.forgetting, _number(stage)
-    after = result.state.params
+    limit, params, kept = settings.align.forgetting, result.state.params, 1.0
     found = {k: v for k, v in result.rows[-1].items() if k.startswith("eval/")}
-    lost, kept, params = forgotten(scores, found, number, limit), 1.0, after
-    first = lost
+    lost = forgotten(scores, found, stage.earlier, limit)
     for kept in BLENDS if lost else ():
-        params = jax.tree.map(lambda a, b, k=kept: a + k * (b - a), before, after)
+        params = jax.tree.map(
+            lambda a, b, k=kept: a + k * (b - a), before, result.state.params
+        )
         found = material.scores(params["encoder"])
-        if not forgotten(scores, found, number, limit):
+        if not forgotten(scores, found, stage.earlier, limit):
             break
-    kept = kept if lost else 1.0
-    last = {**result.rows[-1], **found, "align/kept_share": kept}
     note = (
-        f"{stage.name}: {first} fell by more than {limit:.0%}: {kept:.0%} of the stage "
+        f"{stage.name}: {lost} fell by more than {limit:.0%}: {kept:.0%} of the stage "
         "is kept"
     )
+    last = {**result.rows[-1], **found, "align/kept_share": kept}
     rows = [*result.rows[:-1], last]
     return _Remembered(result._replace(rows=rows), params, found, note if lost else "")
-
-
-def _number(stage: StageConfig) -> int:
-    """Return a stage's number from 0; joint training has nothing to forget."""
-    tail = stage.name.rpartition("-")[2]
-    return int(tail) - 1 if tail.isdigit() else 0
 
 
 def _mixtures(settings: Settings, catalogue: Catalogue) -> ValidationMixtures:

@@ -26,19 +26,26 @@ WAVEFORMS_OF = {
 """What losses hear besides ``audio`` and ``view``."""
 
 
+DEFAULT_LOSSES = AlignmentLossConfig()
+
+
 @dataclasses.dataclass(frozen=True)
 class StageConfig:
-    """One alignment stage. Weights are by loss name; all values ours."""
+    """One alignment stage. Weights are by loss name; all values ours.
+
+    ``earlier`` is how many of the paper's stages come before it.
+    """
 
     name: str
     weights: tuple[tuple[str, float], ...]
     trainable: tuple[str, ...] = AUDIO_TEXT_PARTS
     margin: float = 0.2
+    earlier: int = 0
 
 
 def paper_stages(
     heads_only: bool,
-    losses: AlignmentLossConfig = AlignmentLossConfig(),  # noqa: B008
+    losses: AlignmentLossConfig = DEFAULT_LOSSES,
     *,
     with_second: bool = True,
 ) -> tuple[StageConfig, StageConfig, StageConfig]:
@@ -65,6 +72,7 @@ def paper_stages(
             _weights(losses, dict.fromkeys(OWN_LOSSES[number], 1.0) | kept[number]),
             HEADS if heads_only else learn[number],
             losses.margin,
+            number,
         )
         for number in range(3)
     )
@@ -73,7 +81,7 @@ def paper_stages(
 
 def joint_stage(
     heads_only: bool,
-    losses: AlignmentLossConfig = AlignmentLossConfig(),  # noqa: B008
+    losses: AlignmentLossConfig = DEFAULT_LOSSES,
 ) -> StageConfig:
     """Return the ablation: the losses of all stages at once."""
     names = [name for stage in OWN_LOSSES for name in stage]
