@@ -9,7 +9,6 @@ Each softmax has the temperature that suits held-out training clips best
 """
 
 import functools
-import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +22,9 @@ from data_pipelines.catalogue import (
     require_split,
     save_array,
 )
+from experiments.batching import in_batches
 from experiments.embeddings import INT16_SCALE
+from experiments.hashing import hash_tree
 from marssep_jax.evaluation import JudgeFn
 from marssep_jax.judges import aisfx, musicnn, probes
 
@@ -163,20 +164,14 @@ class _Ear:
 
     def _fingerprint(self, clips: np.ndarray) -> str:
         """Return a short hash of the weights and of what they are to hear."""
-        described = (sorted(self._weights.files.items()), self._rate_hz, clips.shape)
-        digest = hashlib.sha256(repr(described).encode())
-        digest.update(np.ascontiguousarray(clips).tobytes())
-        return digest.hexdigest()[:16]
+        described = (sorted(self._weights.files.items()), self._rate_hz)
+        return hash_tree(repr(described), clips)
 
     def _in_batches(self, clips: np.ndarray) -> np.ndarray:
-        """Embed clips a batch at a time; the last one is filled up, not recompiled."""
-        found = []
-        for start in range(0, len(clips), BATCH):
-            part = clips[start : start + BATCH] * INT16_SCALE
-            filled = np.zeros((BATCH, clips.shape[1]), np.float32)
-            filled[: len(part)] = part
-            found.append(np.asarray(self.hear(filled))[: len(part)])
-        return np.concatenate(found)
+        """Embed int16 clips."""
+        return in_batches(
+            lambda rows: self._embed(rows * INT16_SCALE), clips, np.float32, BATCH
+        )
 
 
 def _load(path: pathlib.Path, rows: int) -> np.ndarray | None:

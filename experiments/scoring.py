@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from data_pipelines.catalogue import Catalogue, load_catalogue
 from data_pipelines.manifest import build_manifest, read_manifest
 from experiments import compiled
 from experiments.datasets import OpenedData, open_bank, require_fit
-from experiments.embeddings import evaluation_mixtures
+from experiments.embeddings import EmbeddingBank, evaluation_mixtures
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.config import (
     EncoderConfig,
@@ -113,20 +113,28 @@ def load_model(path: str, name: str = "checkpoint") -> ModelBundle:
     return bundle
 
 
-def model_mixtures(bundle: ModelBundle, tests: TestSet) -> list[EvaluationMixture]:
-    """Render a manifest's mixtures with queries of a model's own encoder.
+def model_bank(bundle: ModelBundle, data: OpenedData) -> EmbeddingBank:
+    """Embed a data set by a model's own encoder.
 
     Raises:
       ValueError: a data set that the model's front end does not fit.
     """
     frontend = from_dict(FrontendConfig, bundle.config["frontend"])
-    catalogue, config = tests.data.catalogue, bundle.config["encoder"]
-    require_fit(catalogue, frontend)
-    encoder = from_dict(EncoderConfig, config)
+    require_fit(data.catalogue, frontend)
+    encoder = from_dict(EncoderConfig, bundle.config["encoder"])
     embed = compiled.embedder(encoder, frontend)
     params = bundle.encoder_params["encoder"]
-    bank = open_bank(tests.data, embed, params, encoder, frontend)
-    return list(evaluation_mixtures(tests.manifest, catalogue, bank))
+    return open_bank(data, embed, params, encoder, frontend)
+
+
+def model_mixtures(bundle: ModelBundle, tests: TestSet) -> list[EvaluationMixture]:
+    """Render a manifest's mixtures with queries of a model's own encoder.
+
+    Raises:
+      ValueError: as `model_bank`.
+    """
+    bank = model_bank(bundle, tests.data)
+    return list(evaluation_mixtures(tests.manifest, tests.data.catalogue, bank))
 
 
 def asked_kinds(mixtures: Sequence[EvaluationMixture]) -> tuple[str, ...]:
@@ -145,7 +153,6 @@ def evaluate_model(
     bss: int | None = None,
     mask: str = "mode",
     policy: PolicyConfig | None = None,
-    more_judges: Mapping[str, JudgeFn] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a model.
@@ -158,7 +165,6 @@ def evaluate_model(
       bss: mixtures to compute SIR and SAR for; None takes all.
       mask: "mode", "mean" or "sample": one draw for every query, always the same.
       policy: see `experiments.compiled.bundle_separation`.
-      more_judges: of `experiments.judges.fit_judges`.
       on_batch: hears how many mixtures are done.
     """
     length = mixtures[0].target.shape[-1]
@@ -171,7 +177,6 @@ def evaluate_model(
         kinds=kinds,
         batch_size=min(BATCH_SIZE, len(mixtures)),
         bss=bss,
-        more_judges=more_judges,
         on_batch=on_batch,
     )
 

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import compiled, scoring
-from experiments.datasets import open_bank, require_fit
 from experiments.embeddings import EmbeddingBank, queries_of
 from experiments.estimates import hash_estimates, read_estimates
 from experiments.hashing import hash_tree
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
-    EncoderConfig,
+    MASKS,
     FrontendConfig,
     SeparatorConfig,
     from_dict,
@@ -39,8 +38,6 @@ UNASKED = "none"
 """The kind of estimates that no query asked for."""
 
 MODEL, OTHER = "model", "compare"
-MASKS = ("mode", "mean", "sample")
-"""How a model's mask is taken from its proposal."""
 
 
 class Estimated(NamedTuple):
@@ -143,14 +140,13 @@ def model(
       bundle: the model.
       tests: the mixtures.
       kinds: kinds of query; those that no mixture can be asked by are left out.
-      mask: one of `MASKS`; "sample" is one draw, always the same.
+      mask: one of `marssep_jax.config.MASKS`; "sample" is one draw, always the same.
 
     Raises:
       ValueError: no kind is left, or a data set that the front end does not fit.
     """
     frontend = from_dict(FrontendConfig, bundle.config["frontend"])
-    require_fit(tests.data.catalogue, frontend)
-    bank = _open_bank(bundle, frontend, tests)
+    bank = scoring.model_bank(bundle, tests.data)
     split, length = tests.manifest["split"], tests.manifest["num_samples"]
     possible = _possible_kinds(tests, bank)
     wanted = tuple(kind for kind in kinds if kind in possible)
@@ -188,15 +184,6 @@ def model(
 
     described = [_digest(bundle), mask, to_dict(policy)]
     return System(name, title, wanted, estimate, described)
-
-
-def _open_bank(
-    bundle: ModelBundle, frontend: FrontendConfig, tests: scoring.TestSet
-) -> EmbeddingBank:
-    encoder = from_dict(EncoderConfig, bundle.config["encoder"])
-    embed = compiled.embedder(encoder, frontend)
-    params = bundle.encoder_params["encoder"]
-    return open_bank(tests.data, embed, params, encoder, frontend)
 
 
 def _possible_kinds(tests: scoring.TestSet, bank: EmbeddingBank) -> tuple[str, ...]:
