@@ -149,12 +149,13 @@ def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
     return table[config.family]()
 
 
-MASKS = ("mode", "mean", "sample")
-"""Which mask of the policy separates at test time."""
-
-
 def make_mask_fn(name: str, config: PolicyConfig) -> SampleFn | None:
-    """Build ``(key, proposal) -> mask``; None stands for the mode, P itself."""
+    """Build ``(key, proposal) -> mask``; None stands for the mode, P itself.
+
+    Args:
+      name: one of `marssep_jax.config.MASKS`.
+      config: the policy's.
+    """
     policy = make_mask_policy(config)
     table: dict[str, SampleFn | None] = {
         "mode": None,

@@ -70,7 +70,7 @@ def bundle_separation(
     Args:
       bundle: the model.
       length: of the mixtures, in samples.
-      mask: one of `experiments.build.MASKS`; "sample" needs the key.
+      mask: one of `marssep_jax.config.MASKS`; "sample" needs the key.
       policy: whose mean or samples; None takes the policy that the bundle records.
     """
     separate = separation(

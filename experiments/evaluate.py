@@ -39,6 +39,7 @@ from typing import Any
 from absl import flags
 
 from experiments import command
+from marssep_jax.config import MASKS
 
 ROWS_SUFFIX = ".rows.jsonl"
 
@@ -162,9 +163,7 @@ if __name__ == "__main__":
         "own",
         "Who judges: own, aisfx, musicnn, musicnn_tags, clap:FOLDER, with commas.",
     )
-    flags.DEFINE_enum(
-        "mask", "mode", ["mode", "mean", "sample"], "Which mask of the policy."
-    )
+    flags.DEFINE_enum("mask", "mode", list(MASKS), "Which mask of the policy.")
     flags.DEFINE_string("compare", None, "Another model, for paired differences.")
     flags.DEFINE_list(
         "baselines",

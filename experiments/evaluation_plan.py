@@ -12,6 +12,7 @@ from experiments.score_batches import Work
 from experiments.score_rows import Run, hash_of
 from marssep_jax._version import __version__
 from marssep_jax.bundle import ModelBundle
+from marssep_jax.config import MASKS
 from marssep_jax.evaluation import ALL_KINDS, Scorer, class_scorer
 
 
@@ -57,7 +58,7 @@ def make_plan(
     compare: str | None = None,
     baselines: Sequence[str] = (),
     estimates: Sequence[str] = (),
-    mask: str = systems.MASKS[0],
+    mask: str = MASKS[0],
 ) -> Plan:
     """Open everything that the flags name.
 

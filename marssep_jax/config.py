@@ -17,6 +17,8 @@ RATIO_LEVELS = ("bin", "mask", "joint", "none")
 ADVANTAGES = ("group", "batch", "leave_one_out", "moving_average")
 REWARDS = ("cosine", "contrastive", "si_sdr")
 LISTENERS = ("waveform", "grid")
+MASKS = ("mode", "mean", "sample")
+"""Which mask of the policy separates once it is trained."""
 
 
 def require(ok: bool, name: str, value: object, expected: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from marssep_jax.config import at_least, one_of, require
+from marssep_jax.config import MASKS, at_least, one_of, require
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TestConfig:
         at_least(self, 0, "num_mixtures", "num_ratios")
         at_least(self, 2, "num_sources")
         require(bool(self.queries), "queries", self.queries, "one or more")
-        one_of(self, "mask", ("mode", "mean", "sample"))
+        one_of(self, "mask", MASKS)
 
 
 class Scores(NamedTuple):

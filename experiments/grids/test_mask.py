@@ -11,8 +11,7 @@ One base for all seeds: intervals over seeds are those of the policy stage alone
 
 from experiments.ablation.grid import Grid, Variant
 from experiments.grids import parts
-
-MASKS = ("mode", "mean", "sample")
+from marssep_jax.config import MASKS
 
 
 def get_grid(scale: str = "full") -> Grid:
