@@ -19,8 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from marssep_jax.config import EncoderConfig, from_dict
-from marssep_jax.encoders.backbones import digests_of, with_frozen, without_frozen
-from marssep_jax.folders import write_bytes, written_whole
+from marssep_jax.encoders.backbones import (
+    backbones_of,
+    digests_of,
+    with_frozen,
+    without_frozen,
+)
+from marssep_jax.folders import reason_of, write_bytes, written_whole
 from marssep_jax.types import Params
 
 FORMAT = "marssep-bundle"
@@ -98,7 +103,7 @@ def load_bundle(path: str | os.PathLike[str]) -> ModelBundle:
         return _completed(bundle, record.get("backbones", {}))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"checkpoint is {str(path)!r}, expected {EXPECTED} ({_why(error)})"
+            f"checkpoint is {str(path)!r}, expected {EXPECTED} ({reason_of(error)})"
         ) from error
 
 
@@ -127,9 +132,8 @@ def _encoder_config(bundle: ModelBundle) -> EncoderConfig | None:
     values = bundle.config.get("encoder")
     if not values or bundle.encoder_params is None:
         return None
-    if not any(values.get(name) for name in ("backbone", "text_backbone")):
-        return None
-    return from_dict(EncoderConfig, values)
+    config = from_dict(EncoderConfig, values)
+    return config if backbones_of(config) else None
 
 
 def resolve_bundle(path: str | os.PathLike[str]) -> Path:
@@ -155,14 +159,6 @@ def resolve_bundle(path: str | os.PathLike[str]) -> Path:
 
 def _is_bundle(folder: Path) -> bool:
     return (folder / RECORD).is_file()
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return " ".join(str(error).split())
 
 
 def _flatten(
@@ -234,5 +230,5 @@ def _read_record(folder: Path) -> dict[str, Any]:
         return record
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"checkpoint is {str(folder)!r}, expected {EXPECTED} ({_why(error)})"
+            f"checkpoint is {str(folder)!r}, expected {EXPECTED} ({reason_of(error)})"
         ) from error

@@ -50,6 +50,15 @@ def written_whole(
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def reason_of(error: BaseException) -> str:
+    """Say in a line why something on disk could not be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split())
+
+
 def write_bytes(path: Path, raw: bytes) -> None:
     """Write a file down to the disk."""
     with open(path, "wb") as file:

@@ -20,7 +20,7 @@ from marssep_jax.config import EncoderConfig
 from marssep_jax.encoders.contract import KINDS, Encoder
 from marssep_jax.layers import jit_once
 from marssep_jax.types import Params
-from marssep_jax.weights.store import load_encoder, read_record
+from marssep_jax.weights.store import RECORD, load_encoder, read_record
 
 
 class Backbone(NamedTuple):
@@ -129,11 +129,11 @@ def initial_params(
     published: dict[str, Any] = {}
     for backbone in backbones_of(config):
         published |= load_parts(backbone)
+    if not published:
+        return encoder.init(key)
     shapes = jax.eval_shape(encoder.init, key)
     if set(shapes) <= set(published):  # a billion numbers need not be drawn
         return published
-    if not published:
-        return encoder.init(key)
 
     def others(key: PRNGKeyArray) -> Params:
         drawn = encoder.init(key)
@@ -181,7 +181,7 @@ def digests_of(config: EncoderConfig) -> dict[str, str]:
 
 def _record(backbone: Backbone) -> dict[str, Any]:
     try:
-        stamp = os.stat(Path(backbone.folder) / "encoder.json").st_mtime_ns
+        stamp = os.stat(Path(backbone.folder) / RECORD).st_mtime_ns
         record = _read(backbone.folder, stamp)
         if record["architecture"] != backbone.architecture:
             raise ValueError(f"it holds {record['architecture']}")

@@ -24,7 +24,7 @@ from flax import traverse_util
 from marssep_jax import interrupts
 from marssep_jax._version import __version__
 from marssep_jax.config import to_dict
-from marssep_jax.folders import write_bytes, written_whole
+from marssep_jax.folders import reason_of, write_bytes, written_whole
 from marssep_jax.types import Params
 from marssep_jax.weights.mapped import MappedFile, view
 from marssep_jax.weights.stored_zip import Member, members
@@ -185,7 +185,7 @@ def load_encoder(
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"encoder is {str(path)!r}, expected {EXPECTED} ({_why(error)})"
+            f"encoder is {str(path)!r}, expected {EXPECTED} ({reason_of(error)})"
         ) from error
     return record, traverse_util.unflatten_dict(flat, sep="/")
 
@@ -237,11 +237,3 @@ def _mapped(
         file.release()
     piece = file.piece(member.start + member.size - size, size)
     return view(piece, dtype, shape)
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, KeyError):
-        return f"{error} is missing"
-    return " ".join(str(error).split())
