@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.disks import mounted
+
 OK = ("--text", "violin")
 
 
@@ -227,15 +229,8 @@ def test_file_size_limit(refused, recording):
 @pytest.fixture
 def small_disk(tmp_path):
     """Mount a disk of 100 kB, where that is allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a file system needs privileges")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "100k") as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("form", ["wav", "flac"])

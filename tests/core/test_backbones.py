@@ -10,19 +10,14 @@ from marssep_jax.config import EncoderConfig, FrontendConfig, to_dict
 from marssep_jax.encoders import make_encoder
 from marssep_jax.encoders.backbones import frozen_parts, initial_params, without_frozen
 from marssep_jax.encoders.contract import KINDS, over_features
-from marssep_jax.encoders.imagebind import ImageBindConfig, make_imagebind
+from marssep_jax.encoders.imagebind import make_imagebind
 from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.preprocessing.clip_pictures import crop_picture
 from marssep_jax.weights.store import save_encoder
+from tests.support.tiny_imagebind import TINY
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-TINY = ImageBindConfig(
-    embed_dim=12,
-    **{"audio_width": 16, "audio_blocks": 1, "audio_heads": 2},
-    **{"image_width": 16, "image_blocks": 1, "image_heads": 2},
-    **{"text_width": 16, "text_blocks": 1, "text_heads": 2},
-)
 FRONTEND = FrontendConfig(sample_rate_hz=11_025, num_samples=8_191, num_rows=64)
 HEADS = {f"{kind}_head" for kind in KINDS} | {"log_temperature"}
 

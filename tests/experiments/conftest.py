@@ -16,6 +16,7 @@ import pytest
 from data_pipelines.synthetic import synthetic_catalogue
 from experiments.embeddings import EmbeddingBank
 from marssep_jax.encoders import Encoder
+from tests.support.disks import mounted
 
 NUM_SAMPLES, TEXT_LENGTH, DIM = 2_048, 24, 4
 
@@ -136,12 +137,5 @@ def chain(program, once):
 @pytest.fixture
 def small_disk(tmp_path):
     """Mount a disk of 4 MB, where that is allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a file system needs privileges")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "4m") as disk:
+        yield disk
