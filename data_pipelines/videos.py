@@ -156,6 +156,7 @@ def save_account(account: dict[str, Any], folder: pathlib.Path) -> None:
     save_text(folder / ACCOUNT, json.dumps(account, indent=1) + "\n")
 
 
+# A keyword of TFDS's registration, which its types do not show.
 class Videos(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What both builders share.
 

@@ -92,8 +92,15 @@ def scatter(x: np.ndarray, y: np.ndarray, x_title: str, y_title: str) -> str:
     with mpl.rc_context(STYLE | {"axes.grid.axis": "both"}):
         figure = Figure(figsize=(5.2, 3.4), layout="constrained")
         axes = figure.add_subplot()
-        dots = {"markersize": 3.2, "alpha": 0.45, "markeredgewidth": 0}
-        axes.plot(x[::stride], y[::stride], "o", color=PLACEHOLDERS["rl"], **dots)  # type: ignore[arg-type]
+        axes.plot(
+            x[::stride],
+            y[::stride],
+            "o",
+            color=PLACEHOLDERS["rl"],
+            markersize=3.2,
+            alpha=0.45,
+            markeredgewidth=0,
+        )
         axes.set_xlabel(x_title)
         axes.set_ylabel(y_title)
         return inline_svg(figure, f"{y_title} against {x_title}")

@@ -135,6 +135,7 @@ def _over_mixtures(pairs: list[tuple[Value, Value]]) -> list[float] | None:
     """Return the interval over mixtures; None where the two heard other ones."""
     if any(a.rows is None or b.rows is None or a.of != b.of for a, b in pairs):
         return None
+    # None of them is None, which the checker does not see through ``any``.
     rows = np.mean([a.rows - b.rows for a, b in pairs], axis=0)  # type: ignore[operator]
     rows = rows[np.isfinite(rows)]
     return list(bootstrap_ci(rows, BOOTSTRAP_SEED)) if rows.size else None

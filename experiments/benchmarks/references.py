@@ -100,6 +100,7 @@ class Shelf:
     def hide(self, name: str) -> None:
         """Let a package look as if it were not installed."""
         self._before.setdefault(name, sys.modules.get(name))
+        # Python takes None for a package that is not there; its types do not know.
         sys.modules[name] = None  # type: ignore[assignment]
 
     def open_package(self, name: str) -> None:

@@ -59,7 +59,7 @@ class VggsoundTest(tfds.testing.DatasetBuilderTestCase):
 
     DATASET_CLASS = Vggsound
     BUILDER_CONFIG_NAMES_TO_TEST = (SMALL,)
-    SPLITS = {"train": 7, "validation": 1, "test": 10}  # noqa: RUF012
+    SPLITS = {"train": 7, "validation": 1, "test": 10}  # noqa: RUF012  TFDS reads it so
     MOCK_OUT_FORBIDDEN_OS_FUNCTIONS = False  # folders of videos are local
 
     @classmethod
@@ -76,7 +76,7 @@ class VggsoundTest(tfds.testing.DatasetBuilderTestCase):
 
 class MusicTest(VggsoundTest):
     DATASET_CLASS = Music
-    SPLITS = {"train": 8, "validation": 2, "test": 2}  # noqa: RUF012
+    SPLITS = {"train": 8, "validation": 2, "test": 2}  # noqa: RUF012  TFDS reads it so
 
     @classmethod
     def setUpClass(cls):
