@@ -168,7 +168,7 @@ def _by_workers(jobs: Sequence[Job], form: Form, count: int) -> Iterator[Outcome
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < AHEAD * count:
-                    under_way[pool.submit(run, waiting[0], form)] = waiting[0]
+                    under_way[_submit(pool, waiting[0], form)] = waiting[0]
                     waiting.popleft()
                 yield from _finished(under_way)
         except BrokenProcessPool:
@@ -196,7 +196,7 @@ def _finished(
 def _alone(job: Job, form: Form) -> Outcome:
     with _pool(1) as pool:
         try:
-            return pool.submit(run, job, form).result()
+            return _submit(pool, job, form).result()
         except BrokenProcessPool:
             return Outcome(job.id, unreadable=CRASHED)
 
@@ -204,15 +204,22 @@ def _alone(job: Job, form: Form) -> Outcome:
 def _pool(count: int) -> concurrent.futures.ProcessPoolExecutor:
     """Start fresh interpreters: those of TensorFlow and JAX do not survive a fork."""
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(count, context, _begin)
-    # Ctrl-C reaches the whole group of processes. Workers finish their files and
-    # leave the rest to this one; they inherit what is blocked while they start.
+    return concurrent.futures.ProcessPoolExecutor(count, context, _begin)
+
+
+def _submit(
+    pool: concurrent.futures.ProcessPoolExecutor, job: Job, form: Form
+) -> concurrent.futures.Future:
+    """Hand a video out; a pool starts its workers as work comes in.
+
+    Ctrl-C reaches the whole group of processes. Workers finish their files and leave
+    the rest to this one; they inherit what is blocked while they start.
+    """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        pool.submit(os.getpid)
+        return pool.submit(run, job, form)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    return pool
 
 
 def _begin() -> None:

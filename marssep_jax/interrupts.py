@@ -2,15 +2,16 @@
 
 JAX calls back into Python while it traces and compiles. An exception that a
 signal raises there is sometimes swallowed and sometimes ends in a segmentation
-fault; inside an import it may leave a C extension half initialised. A signal that
-arrives there waits for the next `check`; anywhere else it raises at once.
+fault; inside an import it may leave a C extension half initialised, inside a
+checkpoint an event loop. A signal that arrives there waits for the next `check`;
+anywhere else it raises at once.
 """
 
 import signal
 from types import FrameType
 
 # Packages through whose frames no exception of a signal may pass.
-DEFERRING = ("jax", "jaxlib", "flax", "importlib")
+DEFERRING = ("jax", "jaxlib", "flax", "orbax", "asyncio", "importlib")
 _pending: list[int] = []
 
 
