@@ -26,6 +26,7 @@ from marssep_jax.sampling import (
     clamp_mask,
     draw_by_rejection,
     draw_by_table,
+    draw_with_path,
     quantile_table,
     repeat_patches,
 )
@@ -102,18 +103,25 @@ def _identity(proposal: Bins) -> Bins:
     return proposal.astype(jnp.float32)
 
 
-def _make_sampler(kappa: float, noise_patch: tuple[int, int], sampler: str) -> SampleFn:
+def _make_samplers(
+    kappa: float, noise_patch: tuple[int, int], sampler: str
+) -> dict[str, SampleFn]:
     check_patch("noise_patch", noise_patch)
     if sampler == "table":
         quantile_table(float(kappa))  # pays for the table here, not inside a jit
-        return partial(draw_by_table, kappa=kappa, noise_patch=noise_patch)
+        draw = partial(draw_by_table, kappa=kappa, noise_patch=noise_patch)
+        return {
+            "sample": draw,
+            "path": partial(draw_with_path, kappa=kappa, noise_patch=noise_patch),
+            "mirror": partial(draw, mirrored=True),
+        }
     if sampler != "jax":
         raise ValueError(f"sampler is {sampler!r}, expected 'table' or 'jax'")
     if noise_patch != (1, 1):
         raise ValueError(
             f"noise_patch is {noise_patch!r}, expected (1, 1) with sampler 'jax'"
         )
-    return partial(draw_by_rejection, kappa=kappa)
+    return {"sample": partial(draw_by_rejection, kappa=kappa)}
 
 
 def beta_policy(
@@ -147,12 +155,12 @@ def beta_policy(
     """
     check_kappa(kappa)
     return MaskPolicy(
-        sample=_make_sampler(kappa, noise_patch, sampler),
         log_prob=partial(beta_log_prob, kappa),
         entropy=partial(beta_entropy, kappa),
         kl=partial(beta_kl, kappa),
         mode=_identity,
         mean=partial(beta_mean, kappa),
+        **_make_samplers(kappa, noise_patch, sampler),
     )
 
 
@@ -222,11 +230,13 @@ def patch_beta_policy(
     """
     check_kappa(kappa)
     check_patch("patch", patch)
-    quantile_table(float(kappa))  # pays for the table here, not inside a jit
 
-    def sample(key: PRNGKeyArray, proposal: Bins) -> Bins:
-        action = draw_by_table(key, average_patches(proposal, patch), kappa)
-        return _spread(action, patch, proposal)
+    def coarse(draw: SampleFn) -> SampleFn:
+        def sample(key: PRNGKeyArray, proposal: Bins) -> Bins:
+            action = draw(key, average_patches(proposal, patch))
+            return _spread(action, patch, proposal)
+
+        return sample
 
     def log_prob(proposal: Bins, mask: Bins) -> Bins:
         action = mask[..., :: patch[0], :: patch[1]]
@@ -238,14 +248,18 @@ def patch_beta_policy(
         return _share(value, patch, proposal)
 
     def kl(p: Bins, q: Bins) -> Bins:
-        coarse = (average_patches(each, patch) for each in (p, q))
-        return _share(beta_kl(kappa, *coarse), patch, p)
+        averages = (average_patches(each, patch) for each in (p, q))
+        return _share(beta_kl(kappa, *averages), patch, p)
 
     def mode(proposal: Bins) -> Bins:
         return _spread(average_patches(proposal, patch), patch, proposal)
 
     def mean(proposal: Bins) -> Bins:
-        coarse = beta_mean(kappa, average_patches(proposal, patch))
-        return _spread(coarse, patch, proposal)
+        average = beta_mean(kappa, average_patches(proposal, patch))
+        return _spread(average, patch, proposal)
 
-    return MaskPolicy(sample, log_prob, entropy, kl, mode, mean)
+    draws = _make_samplers(kappa, (1, 1), "table")
+    samplers = {name: coarse(draw) for name, draw in draws.items()}
+    return MaskPolicy(
+        log_prob=log_prob, entropy=entropy, kl=kl, mode=mode, mean=mean, **samplers
+    )

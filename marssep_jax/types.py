@@ -55,34 +55,43 @@ class Estimate(NamedTuple):
     """What the reward hears of each sampled mask.
 
     ``waveform`` is None where the log-frequency shortcut is taken, which never
-    inverts the STFT.
+    inverts the STFT; it has the masked ``magnitude`` instead.
     """
 
     embedding: Float[Array, "b k g d"]
     waveform: Float[Array, "b k g t"] | None
+    magnitude: Float[Array, "b k g h w"] | None = None
 
 
 class RewardContext(NamedTuple):
     """What an estimate is compared with.
 
     ``active`` is 1 where the target is in the mixture, else 0.
-    ``target_magnitude`` lets masks be scored on the grid without waveforms.
+    ``target_magnitude`` lets masks be scored on the grid without waveforms,
+    ``label`` tells targets of one class from others.
     """
 
     anchor: Float[Array, "b k d"]
     target: Float[Array, "b k t"]
     active: Float[Array, "b k"]
     target_magnitude: Float[Array, "b k h w"] | None = None
+    label: Int[Array, "b k"] | None = None
 
 
 class Rollout(NamedTuple):
-    """Masks drawn from the old policy, with all that the surrogate needs."""
+    """Masks drawn from the old policy, with all that the surrogate needs.
+
+    ``slope`` is the derivative of the expected reward by the proposal, as far as
+    the estimator knows it from the reward's own derivative; None from one that
+    only reads rewards.
+    """
 
     mask: Float[Array, "b k g h w"]
     log_prob_old: Float[Array, "b k g h w"]
     proposal_old: Float[Array, "b k h w"]
     reward: Float[Array, "b k g"]
     advantage: Float[Array, "b k g"]
+    slope: Float[Array, "b k h w"] | None = None
 
 
 @runtime_checkable
@@ -163,9 +172,11 @@ MaskFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 class MaskPolicy(NamedTuple):
     """A family of mask distributions around a proposal, as pure functions.
 
-    ``sample(key, proposal)`` draws one mask of the proposal's shape;
-    ``log_prob(proposal, mask)``, ``entropy(proposal)`` and ``kl(p, q)`` are per
-    bin; ``mode`` and ``mean`` are deterministic masks.
+    ``sample(key, proposal)`` draws one mask of the proposal's shape, ``path`` the
+    same mask with its derivative by the proposal, and ``mirror`` its antithetic
+    twin; both are None where the sampler has none. ``log_prob(proposal, mask)``,
+    ``entropy(proposal)`` and ``kl(p, q)`` are per bin; ``mode`` and ``mean`` are
+    deterministic masks.
     """
 
     sample: SampleFn
@@ -174,3 +185,5 @@ class MaskPolicy(NamedTuple):
     kl: BinFn
     mode: MaskFn
     mean: MaskFn
+    path: SampleFn | None = None
+    mirror: SampleFn | None = None

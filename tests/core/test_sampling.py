@@ -192,3 +192,52 @@ def test_shared_noise_needs_a_grid():
         sampling.draw_by_table(
             jax.random.key(0), jnp.full((3,), 0.5), KAPPA, noise_patch=(2, 2)
         )
+
+
+@pytest.mark.parametrize("kappa", [1.0, 9.0, 30.0])
+def test_slopes_are_the_implicit_derivative(kappa):
+    # -(dF / dP) / f at the table's own nodes, F differentiated by differences.
+    rows, columns = slice(8, -8, 12), slice(8, -8, 24)
+    p = sampling._nodes(sampling.NUM_ROWS)[rows, None]
+    u = sampling._nodes(sampling.NUM_COLUMNS)[None, columns]
+    m = beta(p, kappa).ppf(u)
+    step = 1e-5
+    rise = (beta(p + step, kappa).cdf(m) - beta(p - step, kappa).cdf(m)) / (2 * step)
+    expected = -rise / beta(p, kappa).pdf(m)
+    found = sampling.slope_table(kappa)[rows, columns]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_draw_with_its_path_is_the_same_draw_and_follows_the_proposal():
+    key, proposal = jax.random.key(4), jnp.linspace(0.05, 0.95, 4_000)
+    draw = jax.jit(partial(sampling.draw_with_path, key))
+    plain = jax.jit(partial(sampling.draw_by_table, key))(proposal)
+    # Compiled beside the slopes, a product and a sum may round once instead of twice.
+    np.testing.assert_allclose(draw(proposal), plain, rtol=3e-7)
+    slope = jax.grad(lambda p: jnp.sum(draw(p)))(proposal)
+    step = 0.02  # several rows of the table, whose interpolation is piecewise
+    quotient = (draw(proposal + step) - draw(proposal - step)) / (2 * step)
+    # Its own curvature, and the chords between the nodes of the table.
+    np.testing.assert_allclose(slope, quotient, atol=0.05)
+    # The mean of the draws moves by kappa / (2 + kappa).
+    np.testing.assert_allclose(jnp.mean(slope), KAPPA / (2 + KAPPA), rtol=0.01)
+
+
+def test_clamped_draws_have_no_path():
+    proposal = jnp.zeros(200_000)
+    key = jax.random.key(0)
+    mask = sampling.draw_with_path(key, proposal)
+    slope = jax.grad(lambda p: jnp.sum(sampling.draw_with_path(key, p)))(proposal)
+    held = mask == sampling.MASK_MARGIN
+    assert 0 < int(held.sum()) < 100
+    assert not slope[held].any()
+
+
+@pytest.mark.parametrize("patch", [(1, 1), (2, 3)])
+def test_mirrored_draws_are_the_quantiles_of_the_other_end(patch):
+    proposal = jnp.broadcast_to(jnp.linspace(0.1, 0.9, 6), (64, 6))
+    key = jax.random.key(1)
+    first = sampling.draw_by_table(key, proposal, noise_patch=patch)
+    twin = sampling.draw_by_table(key, proposal, noise_patch=patch, mirrored=True)
+    level = [beta(np.asarray(proposal)).cdf(np.asarray(m)) for m in (first, twin)]
+    np.testing.assert_allclose(level[0] + level[1], 1.0, atol=5e-4)
