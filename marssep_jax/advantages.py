@@ -60,6 +60,12 @@ def _scale(values: Rewards, deviation: Array, active: Active) -> Rewards:
     return jax.lax.stop_gradient(_keep(scaled, active))
 
 
+def _finish(gain: Rewards, active: Active, scaled: bool) -> Rewards:
+    if not scaled:
+        return jax.lax.stop_gradient(_keep(gain, active))
+    return _scale(gain, _batch_std(gain, active), active)
+
+
 def _check_group(name: str, reward: Rewards) -> None:
     if reward.shape[-1] < 2:
         raise ValueError(
@@ -87,13 +93,17 @@ def group_advantage() -> AdvantageFn:
     return _stateless(apply)
 
 
-def leave_one_out_advantage() -> AdvantageFn:
+def leave_one_out_advantage(*, scaled: bool = True) -> AdvantageFn:
     """Build A = R_i - mean of the group's other rewards, over the batch's std.
 
     A baseline that does not contain R_i leaves the gradient unbiased. The
     deviation is one number for the batch: a group that learned little from its
     masks stays quiet, which ``group_advantage`` does not grant. The advantages
     of a group sum to 0.
+
+    Args:
+      scaled: divide by the deviation; without it A is in the reward's units, as an
+        estimator that adds a slope needs it.
     """
 
     def apply(reward: Rewards, active: Active, state: Any) -> tuple[Rewards, Any]:
@@ -102,7 +112,32 @@ def leave_one_out_advantage() -> AdvantageFn:
         # R_i - (S - R_i) / (G - 1) = (R_i - S / G) G / (G - 1)
         centred = reward - jnp.mean(reward, axis=-1, keepdims=True)
         gain = centred * (size / (size - 1))
-        return _scale(gain, _batch_std(gain, active), active), state
+        return _finish(gain, active, scaled), state
+
+    return _stateless(apply)
+
+
+def leave_pair_out_advantage(*, scaled: bool = True) -> AdvantageFn:
+    """Build A = R_i - mean of the rewards of all pairs but its own.
+
+    For antithetic groups, whose masks 2 i and 2 i + 1 are twins: a twin's reward
+    depends on this mask, so that a baseline with it in would be biased.
+
+    Args:
+      scaled: divide by the batch's deviation.
+    """
+
+    def apply(reward: Rewards, active: Active, state: Any) -> tuple[Rewards, Any]:
+        size = reward.shape[-1]
+        if size < 4 or size % 2:
+            raise ValueError(
+                f"group_size is {size}, expected an even number >= 4 for the "
+                "leave-pair-out advantage"
+            )
+        pair = jnp.sum(reward.reshape(*reward.shape[:-1], -1, 2), axis=-1)
+        total = jnp.sum(reward, axis=-1, keepdims=True)
+        others = (total - jnp.repeat(pair, 2, axis=-1)) / (size - 2)
+        return _finish(reward - others, active, scaled), state
 
     return _stateless(apply)
 

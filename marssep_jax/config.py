@@ -14,8 +14,16 @@ ENCODERS = ("small", "imagebind")
 TEXT_TOWERS = ("hashed", "minilm")
 POOLINGS = ("mlbp", "mean", "max", "weighted", "text", "audio")
 RATIO_LEVELS = ("bin", "mask", "joint", "none")
-ADVANTAGES = ("group", "batch", "leave_one_out", "moving_average")
-REWARDS = ("cosine", "contrastive", "si_sdr")
+ADVANTAGES = (
+    "group",
+    "batch",
+    "leave_one_out",
+    "leave_pair_out",
+    "centred",
+    "moving_average",
+)
+ESTIMATORS = ("score", "antithetic", "control_variate", "pathwise", "hybrid")
+REWARDS = ("cosine", "contrastive", "softmax", "si_sdr")
 LISTENERS = ("waveform", "grid")
 MASKS = ("mode", "mean", "sample")
 """Which mask of the policy separates once it is trained."""
@@ -230,10 +238,15 @@ class UpdateConfig:
     old_refresh: int = 1  # paper: updates between two snapshots of the sampler
     reward: str = "cosine"  # paper
     reward_on: str = "waveform"  # paper; "grid" is the shortcut
+    signal_coef: float = 0.0  # ours: weight of the si_sdr reward beside the other
+    estimator: str = "score"  # paper
+    gain_coef: float = 1.0  # ours: weight of surrogate and slope
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         at_least(self, 1, "group_size", "inner_epochs", "old_refresh")
+        at_least(self, 0, "signal_coef", "gain_coef")
+        self._check_estimator()
         require(0 < self.clip_eps < 1, "clip_eps", self.clip_eps, "in (0, 1)")
         one_of(self, "ratio_level", RATIO_LEVELS)
         one_of(self, "advantage", ADVANTAGES)
@@ -242,6 +255,21 @@ class UpdateConfig:
         share(self, "baseline_decay")
         at_least(self, 0, "entropy_coef", "kl_old_coef", "kl_ref_coef")
         at_least(self, 0, "supervised_coef")
+
+    def _check_estimator(self) -> None:
+        one_of(self, "estimator", ESTIMATORS)
+        asks = f"where estimator is {self.estimator!r}"
+        if self.estimator == "antithetic":
+            even = self.group_size >= 4 and self.group_size % 2 == 0
+            expected = f"an even number >= 4 {asks}"
+            require(even, "group_size", self.group_size, expected)
+            fits = self.advantage == "leave_pair_out"
+            require(fits, "advantage", self.advantage, f"'leave_pair_out' {asks}")
+        if self.estimator in ("control_variate", "hybrid"):
+            fits = self.advantage == "centred"
+            require(fits, "advantage", self.advantage, f"'centred' {asks}")
+            fits = self.ratio_level != "joint"
+            require(fits, "ratio_level", self.ratio_level, f"a mean over bins {asks}")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def make_grid_listener(frontend: Frontend, encode_grid: EncodeFn) -> ListenFn:
     floor = frontend.config.log_floor
 
     def listen(mask: Float[Array, "b k g h w"], features: Features) -> Estimate:
-        magnitude = features.grid_magnitude[:, None, None]
-        return Estimate(encode_grid(jnp.log(mask * magnitude + floor)), None)
+        magnitude = mask * features.grid_magnitude[:, None, None]
+        return Estimate(encode_grid(jnp.log(magnitude + floor)), None, magnitude)
 
     return listen

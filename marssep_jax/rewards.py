@@ -7,6 +7,7 @@ per sampled mask. Any weighted sum of rewards is again a reward.
 from collections.abc import Mapping
 
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from marssep_jax.metrics import si_sdr
@@ -74,20 +75,70 @@ def contrastive_reward(against: str = "mean") -> RewardFn:
     return reward
 
 
+def softmax_reward(temperature: float = 0.1) -> RewardFn:
+    """Build R = t ln softmax over j of cos(y_hat, z*_j) / t, at j = k (ours).
+
+    t is the temperature, and j runs over the active targets of the whole batch, but
+    for others of the class of k where ``context.label`` tells classes. Times t it is
+    in units of a cosine: near its own anchor, with all others far off, it is 0; near
+    another one it is the difference of the two cosines.
+
+    Args:
+      temperature: of the softmax, > 0; low ones hear the nearest other anchor alone.
+
+    Raises:
+      ValueError: a temperature that is not above 0.
+    """
+    if not temperature > 0.0:
+        raise ValueError(f"temperature is {temperature!r}, expected a number > 0")
+
+    def reward(estimate: Estimate, context: RewardContext) -> Float[Array, "b k g"]:
+        heard, anchor = _unit(estimate.embedding), _unit(context.anchor)
+        batch, targets = anchor.shape[:2]
+        similarity = jnp.einsum("bkgd,cjd->bkgcj", heard, anchor)
+        similarity = similarity.reshape(*heard.shape[:3], batch * targets)
+        own = jnp.eye(batch * targets).reshape(batch, targets, 1, -1) > 0
+        rival = jnp.broadcast_to(context.active.reshape(-1) > 0, own.shape)
+        if context.label is not None:
+            label = context.label
+            rival = rival & (label[..., None, None] != label.reshape(-1))
+        logits = jnp.where(own | rival, similarity / temperature, -jnp.inf)
+        hit = jnp.sum(jnp.where(own, similarity, 0.0), axis=-1)
+        return hit - temperature * logsumexp(logits, axis=-1)
+
+    return reward
+
+
+def has_si_sdr(estimate: Estimate, context: RewardContext) -> bool:
+    """Say whether ``estimate_si_sdr`` has what it needs."""
+    on_grid = estimate.magnitude is not None and context.target_magnitude is not None
+    return estimate.waveform is not None or on_grid
+
+
 def estimate_si_sdr(
     estimate: Estimate, context: RewardContext
 ) -> Float[Array, "b k g"]:
     """Return the SI-SDR of every estimate in dB, 0 where the target is absent.
 
+    Where no waveforms were reconstructed it is that of masked against target
+    magnitudes on the grid, which ignores phase and counts rows of the warped axis
+    alike.
+
     Raises:
-      ValueError: the listener reconstructed no waveforms.
+      ValueError: neither waveforms nor magnitudes of both sides.
     """
-    if estimate.waveform is None:
+    heard: Array | None = estimate.waveform
+    target: Array | None = context.target
+    if heard is None:
+        heard, target = estimate.magnitude, context.target_magnitude
+    if heard is None or target is None:
         raise ValueError(
-            "estimate.waveform is None, expected waveforms: use the waveform listener"
+            "estimate has neither waveform nor magnitude beside a target_magnitude, "
+            "expected what SI-SDR is computed from"
         )
-    target = jnp.broadcast_to(context.target[:, :, None], estimate.waveform.shape)
-    value = si_sdr(estimate.waveform, target)
+    heard = heard.reshape(*heard.shape[:3], -1)
+    target = target.reshape(*target.shape[:2], 1, -1)
+    value = si_sdr(heard, jnp.broadcast_to(target, heard.shape))
     return jnp.where(context.active[:, :, None] > 0, value, 0.0)
 
 

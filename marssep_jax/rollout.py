@@ -7,8 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from marssep_jax.metrics import si_sdr
-from marssep_jax.rewards import active_mean, estimate_si_sdr, group_correlation
+from marssep_jax.estimators import Estimator, score_estimator
+from marssep_jax.rewards import (
+    active_mean,
+    estimate_si_sdr,
+    group_correlation,
+    has_si_sdr,
+)
 from marssep_jax.types import (
     AdvantageFn,
     Estimate,
@@ -24,17 +29,6 @@ from marssep_jax.types import (
 RolloutFn = Callable[..., tuple[Rollout, Any, Metrics]]
 
 
-def sample_group(
-    policy: MaskPolicy,
-    key: PRNGKeyArray,
-    proposal: Float[Array, "b k h w"],
-    group_size: int,
-) -> Float[Array, "b k g h w"]:
-    """Draw G masks per proposal, one key each."""
-    keys = jax.random.split(key, group_size)
-    return jax.vmap(policy.sample, in_axes=(0, None), out_axes=2)(keys, proposal)
-
-
 def group_log_prob(
     policy: MaskPolicy,
     proposal: Float[Array, "b k h w"],
@@ -45,22 +39,6 @@ def group_log_prob(
     The proposal is not tiled: its normaliser is computed once for all G.
     """
     return jax.vmap(policy.log_prob, in_axes=(None, 2), out_axes=2)(proposal, mask)
-
-
-def grid_si_sdr(
-    mask: Float[Array, "b k g h w"],
-    mixture_magnitude: Float[Array, "b h w"],
-    target_magnitude: Float[Array, "b k h w"],
-) -> Float[Array, "b k g"]:
-    """Return the SI-SDR in dB of masked against target magnitudes on the grid.
-
-    A stand-in for the SI-SDR of waveforms where none were reconstructed: it
-    ignores phase and counts rows of the warped axis alike.
-    """
-    estimate = mask * mixture_magnitude[:, None, None]
-    estimate = estimate.reshape(*estimate.shape[:3], -1)
-    target = target_magnitude.reshape(*target_magnitude.shape[:2], 1, -1)
-    return si_sdr(estimate, jnp.broadcast_to(target, estimate.shape))
 
 
 def quality_metrics(
@@ -95,20 +73,13 @@ def reward_metrics(
     }
 
 
-def _monitor(
-    drawn: Rollout, estimate: Estimate, features: Features, context: RewardContext
-) -> Metrics:
+def _monitor(drawn: Rollout, estimate: Estimate, context: RewardContext) -> Metrics:
     metrics = reward_metrics(drawn.reward, context.active)
-    if estimate.waveform is not None:
-        quality = estimate_si_sdr(estimate, context)
-        return metrics | quality_metrics(drawn.reward, quality, context.active)
-    if context.target_magnitude is not None:
-        quality = grid_si_sdr(
-            drawn.mask, features.grid_magnitude, context.target_magnitude
-        )
-        quality = jnp.where(context.active[:, :, None] > 0, quality, 0.0)
-        return metrics | quality_metrics(drawn.reward, quality, context.active, "_grid")
-    return metrics
+    if not has_si_sdr(estimate, context):
+        return metrics
+    suffix = "_grid" if estimate.waveform is None else ""
+    quality = estimate_si_sdr(estimate, context)
+    return metrics | quality_metrics(drawn.reward, quality, context.active, suffix)
 
 
 def make_rollout(
@@ -117,6 +88,7 @@ def make_rollout(
     reward: RewardFn,
     advantage: AdvantageFn,
     group_size: int,
+    estimator: Estimator | None = None,
 ) -> RolloutFn:
     """Build the function that samples, listens, rewards and normalises.
 
@@ -126,6 +98,8 @@ def make_rollout(
       reward: estimate -> one scalar per mask.
       advantage: rewards -> advantages, with its running state.
       group_size: masks G drawn per target.
+      estimator: way to the gradient, with a group size of its own; the score
+        function by default.
 
     Returns:
       ``rollout(key, proposal_old, features, context, advantage_state) ->
@@ -134,8 +108,7 @@ def make_rollout(
     Raises:
       ValueError: fewer than one mask.
     """
-    if group_size < 1:
-        raise ValueError(f"group_size is {group_size}, expected >= 1")
+    estimator = estimator or score_estimator(group_size)
 
     def rollout(
         key: PRNGKeyArray,
@@ -144,26 +117,33 @@ def make_rollout(
         context: RewardContext,
         advantage_state: Any,
     ) -> tuple[Rollout, Any, Metrics]:
-        # The score-function estimator differentiates log pi alone: neither the
-        # sampler's reparameterisation nor the reward may add a path of its own.
+        # What an estimator knows of the gradient it says in its slope: no path of the
+        # sampler or the reward may add itself to that of log pi.
         proposal_old = jax.lax.stop_gradient(proposal_old)
-        mask = jax.lax.stop_gradient(
-            sample_group(policy, key, proposal_old, group_size)
+
+        def hear(mask: Float[Array, "b k g h w"]) -> tuple[Array, Estimate]:
+            estimate = listen(mask, features)
+            return reward(estimate, context), estimate
+
+        found = jax.lax.stop_gradient(estimator(policy, key, proposal_old, hear))
+        gain, advantage_state = advantage.apply(
+            found.credit, context.active, advantage_state
         )
-        estimate = listen(mask, features)
-        score = jax.lax.stop_gradient(reward(estimate, context))
-        gain, advantage_state = advantage.apply(score, context.active, advantage_state)
         # Whatever the normalisation did: an absent target teaches nothing here.
         present = context.active[:, :, None] > 0
-        gain = jax.lax.stop_gradient(jnp.where(present, gain, 0.0))
+        gain = found.weight * jnp.where(present, gain, 0.0)
+        slope = found.slope
+        if slope is not None:
+            slope = jnp.where(present[..., None], slope, 0.0)
         drawn = Rollout(
-            mask=mask,
-            log_prob_old=group_log_prob(policy, proposal_old, mask),
+            mask=found.mask,
+            log_prob_old=group_log_prob(policy, proposal_old, found.mask),
             proposal_old=proposal_old,
-            reward=score,
-            advantage=gain,
+            reward=found.reward,
+            advantage=jax.lax.stop_gradient(gain),
+            slope=slope,
         )
-        metrics = _monitor(drawn, estimate, features, context)
+        metrics = _monitor(drawn, found.estimate, context)
         entropy = jnp.mean(policy.entropy(proposal_old), axis=(-2, -1))
         metrics["policy/entropy"] = active_mean(entropy, context.active)
         return drawn, advantage_state, metrics

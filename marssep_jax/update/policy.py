@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from marssep_jax.estimators import Estimator
 from marssep_jax.features import Frontend
 from marssep_jax.objectives import Objective, Scene, analyse_scene
 from marssep_jax.rollout import RolloutFn, make_rollout
@@ -58,18 +59,20 @@ def reward_context(
         target=batch.target,
         active=(loudest > 0).astype(batch.target.dtype),
         target_magnitude=scene.target_magnitude,
+        label=batch.label,
     )
 
 
-def _forward(
+def forward(
     separator: SeparatorFn,
     model_state: Params,
     log_mag: Float[Array, "b h w"],
     query: Float[Array, "b k d"],
     params: Params,
 ) -> Logits:
+    """Run the separator with frozen statistics, in float32 from its logits on."""
     logits, _ = separator(params, model_state, log_mag, query, train=False)
-    return logits.astype(jnp.float32)  # the policy's mathematics needs all of it
+    return logits.astype(jnp.float32)
 
 
 def _refresh(state: TrainState, period: int) -> TrainState:
@@ -189,7 +192,7 @@ def _step(
     context = reward_context(recipe.anchor, batch, scene)
     log_mag = scene.features.log_mag
     logits_fn = partial(
-        _forward, recipe.separator, state.model_state, log_mag, batch.query
+        forward, recipe.separator, state.model_state, log_mag, batch.query
     )
     first_pass = jax.vjp(logits_fn, state.params)
     logits_old, proposal_ref = first_pass[0], None
@@ -245,6 +248,8 @@ def make_policy_update(
     supervised_coef: float = 0.0,
     objective: Objective | None = None,
     old_refresh: int = 1,
+    estimator: Estimator | None = None,
+    gain_coef: float = 1.0,
 ) -> UpdateFn:
     """Build the jitted policy step (method section 4). The state is donated.
 
@@ -269,13 +274,18 @@ def make_policy_update(
       supervised_coef: weight of ``objective`` beside the policy's loss.
       objective: supervised loss; with weight 0 only monitored.
       old_refresh: updates between two refreshes of the sampler.
+      estimator: way to the reward's gradient; the score function of ``group_size``
+        masks by default.
+      gain_coef: weight of what the reward teaches.
 
     Raises:
       ValueError: a number out of range, or a state that lacks what it needs.
     """
-    coefs = Coefficients(entropy_coef, kl_old_coef, kl_ref_coef, supervised_coef)
+    coefs = Coefficients(
+        entropy_coef, kl_old_coef, kl_ref_coef, supervised_coef, gain_coef
+    )
     _check_numbers(coefs, objective, inner_epochs, old_refresh)
-    rollout = make_rollout(policy, listen, reward, advantage, group_size)
+    rollout = make_rollout(policy, listen, reward, advantage, group_size, estimator)
     loss = make_policy_loss(policy, surrogate, coefs, objective)
     recipe = _Recipe(
         separator, frontend, anchor, rollout, loss, tx, inner_epochs, old_refresh, coefs

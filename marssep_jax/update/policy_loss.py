@@ -14,12 +14,13 @@ from marssep_jax.types import MaskPolicy, Metrics, Rollout, SurrogateFn
 
 
 class Coefficients(NamedTuple):
-    """Weights of what stands beside the surrogate."""
+    """Weights of the objective's terms; ``gain`` is that of surrogate and slope."""
 
     entropy: float
     kl_old: float
     kl_ref: float
     supervised: float
+    gain: float = 1.0
 
 
 class Lesson(NamedTuple):
@@ -45,8 +46,11 @@ def make_policy_loss(
 ) -> LessonLoss:
     """Build -J plus the supervised loss, as a function of mask logits.
 
-    J = surrogate + lambda_H H(pi) - lambda_KL KL(pi || pi_old)
-    - lambda_ref KL(pi || pi_ref).
+    J = gain (surrogate + slope (P - P_old)) + lambda_H H(pi)
+    - lambda_KL KL(pi || pi_old) - lambda_ref KL(pi || pi_ref).
+
+    The slope, where the estimator has one, is the derivative of a target's expected
+    reward; its product is summed over bins and averaged over targets.
 
     Entropy and divergences are means over bins, in nats a bin. The entropy is
     that of active targets, because a target that is absent has no reward to
@@ -69,10 +73,15 @@ def make_policy_loss(
         log_prob = group_log_prob(policy, proposal, rollout.mask)
         log_ratio = log_prob - rollout.log_prob_old
         gain, metrics = surrogate(log_ratio, rollout.advantage)
+        if rollout.slope is not None:
+            move = rollout.slope * (proposal - rollout.proposal_old)
+            climb = jnp.mean(jnp.sum(move, axis=(-2, -1)))
+            gain, metrics = gain + climb, metrics | {"policy/slope_gain": climb}
         per_target = jnp.mean(policy.entropy(proposal), axis=(-2, -1))
         entropy = active_mean(per_target, lesson.active)
         kl_old = jnp.mean(policy.kl(proposal, rollout.proposal_old))
-        loss = -gain - coefficients.entropy * entropy + coefficients.kl_old * kl_old
+        loss = coefficients.kl_old * kl_old - coefficients.entropy * entropy
+        loss = loss - coefficients.gain * gain
         metrics = metrics | {
             "policy/objective": gain,
             "policy/entropy": entropy,

@@ -10,6 +10,7 @@ from marssep_jax.rewards import (
     cosine_reward,
     group_correlation,
     si_sdr_reward,
+    softmax_reward,
     weighted_sum,
 )
 from marssep_jax.types import Estimate, RewardContext
@@ -72,6 +73,63 @@ def test_contrastive_without_others_is_the_cosine(against):
 def test_contrastive_rejects_other_words():
     with pytest.raises(ValueError, match="against is 'median', expected"):
         contrastive_reward("median")
+
+
+def softmax_context(label=None, active=(1.0, 1.0)):
+    """Anchors of two mixtures at 0, 90, 180 and 270 degrees."""
+    anchor = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, -1.0]]])
+    active = jnp.stack([jnp.ones(2), jnp.array(active)])
+    return RewardContext(anchor, jnp.zeros((2, 2, 8)), active, label=label)
+
+
+def test_softmax_by_hand():
+    # Heard at 0 degrees: cosines 1, 0, -1, 0 with the anchors.
+    heard = Estimate(jnp.broadcast_to(jnp.array([1.0, 0.0]), (2, 2, 1, 2)), None)
+    t = 0.5
+    total = t * np.log(np.exp(1 / t) + 2 + np.exp(-1 / t))
+    value = softmax_reward(t)(heard, softmax_context())
+    expected = np.array([[1.0, 0.0], [-1.0, 0.0]]) - total
+    np.testing.assert_allclose(value[..., 0], expected, rtol=1e-6)
+
+
+def test_softmax_leaves_out_its_own_class_and_absent_targets():
+    heard = Estimate(jnp.broadcast_to(jnp.array([1.0, 0.0]), (2, 2, 1, 2)), None)
+    # The target at 90 degrees shares its class with that at 180, 270 is absent.
+    label = jnp.array([[0, 1], [1, 2]])
+    value = softmax_reward(1.0)(heard, softmax_context(label, (1.0, 0.0)))
+    expected = [
+        1.0 - np.log(np.exp(1.0) + 1.0 + np.exp(-1.0)),
+        0.0 - np.log(1.0 + np.exp(1.0)),
+        -1.0 - np.log(np.exp(-1.0) + np.exp(1.0)),
+    ]
+    np.testing.assert_allclose(value.ravel()[:3], expected, rtol=1e-6)
+
+
+def test_softmax_is_quiet_far_from_the_others_and_a_difference_near_one():
+    cold = softmax_reward(0.01)
+    heard = jnp.stack([jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])])
+    estimate = Estimate(jnp.broadcast_to(heard, (2, 2, 2, 2)), None)
+    value = cold(estimate, softmax_context())
+    np.testing.assert_allclose(value[0, 0], [0.0, -1.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_softmax_checks_its_temperature(temperature):
+    with pytest.raises(ValueError, match=r"temperature is .*, expected a number > 0"):
+        softmax_reward(temperature)
+
+
+def test_si_sdr_on_the_grid_is_that_of_magnitudes():
+    # Orthogonal error, ten times weaker: 20 dB, whatever the level.
+    target = jnp.array([[[[1.0, 1.0], [1.0, 1.0]]]])
+    error = jnp.array([[0.1, -0.1], [-0.1, 0.1]])
+    magnitude = jnp.stack([target[:, :, :] + error, 3 * (target + error)], axis=2)
+    estimate = Estimate(jnp.zeros((1, 1, 2, 2)), None, magnitude)
+    known = RewardContext(
+        jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 8)), jnp.ones((1, 1)), target
+    )
+    value = si_sdr_reward(1.0)(estimate, known)
+    np.testing.assert_allclose(value, [[[20.0, 20.0]]], rtol=1e-4)
 
 
 def test_si_sdr_reward_by_hand():
