@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import build
+from experiments import build, policy_parts
 from experiments.datasets import OpenedData, open_banks, training_batches
 from experiments.settings import Settings
 from experiments.starts import load_start
 from marssep_jax.bundle import ModelBundle
+from marssep_jax.estimators import sample_group
 from marssep_jax.objectives import analyse_scene
-from marssep_jax.rollout import listener_agreement, sample_group
+from marssep_jax.rollout import listener_agreement
 from marssep_jax.update.policy import reward_context
 
 NUM_MASKS = 8
@@ -39,14 +40,14 @@ def measure_agreement(
     start = load_start(settings, parts)
     params = start.reward.params
     waveform, grid = (
-        build.make_listener(
+        policy_parts.make_listener(
             dataclasses.replace(settings.rl, reward_on=way), parts, params
         )
         for way in ("waveform", "grid")
     )
-    compare = listener_agreement(waveform, grid, build.make_reward(settings.rl))
-    policy = build.make_mask_policy(settings.policy)
-    anchor = build.make_anchor(parts, params)
+    compare = listener_agreement(waveform, grid, policy_parts.make_reward(settings.rl))
+    policy = policy_parts.make_mask_policy(settings.policy)
+    anchor = policy_parts.make_anchor(parts, params)
 
     @jax.jit
     def measure(key: jax.Array, batch: Any) -> dict[str, jax.Array]:
@@ -64,5 +65,5 @@ def measure_agreement(
     batches = training_batches(settings, data.catalogue, banks, 0)
     keys = jax.random.split(jax.random.key(settings.seed), num_batches)
     rows = [jax.device_get(measure(key, next(batches))) for key in keys]
-    batches.close()  # type: ignore[attr-defined]  # a generator
+    batches.close()
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from experiments.build import make_mask_fn
 from experiments.embeddings import CatalogueEmbedder
+from experiments.policy_parts import make_mask_fn
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     EncoderConfig,

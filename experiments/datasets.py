@@ -1,7 +1,7 @@
 """Open the data set that a config names, with its validation mixtures."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -168,7 +168,7 @@ def open_banks(settings: Settings, data: OpenedData, start: Start) -> Banks:
 
 def training_batches(
     settings: Settings, catalogue: Catalogue, banks: Banks, start_step: int
-) -> Iterator[MixtureBatch]:
+) -> Generator[MixtureBatch]:
     """Draw this host's share of the training batches from a step on."""
     from data_pipelines.pipeline import MixtureSpec, mixture_batches  # TensorFlow
 

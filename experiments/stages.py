@@ -1,12 +1,13 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments import build, compiled
+from experiments import build, compiled, updates
 from experiments.datasets import (
     OpenedData,
     joined_licences,
@@ -26,6 +27,10 @@ from marssep_jax.config import to_dict
 from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
+from marssep_jax.types import MixtureBatch
+from marssep_jax.update.probe import ProbeFn
+
+Evaluate = Callable[[Any], dict[str, float]]
 
 
 def train_stage(
@@ -106,7 +111,7 @@ def _train(
 ) -> TrainingResult:
     plan = settings.training
     banks = open_banks(settings, data, start)
-    stage = build.make_stage(settings, parts, start.reward.params)
+    stage = updates.make_stage(settings, parts, start.reward.params)
     key = jax.random.key(settings.seed)
     params = start.separator or parts.separator.init(key, settings.frontend)
     mesh = sharding.make_data_mesh()
@@ -120,7 +125,11 @@ def _train(
         store=opened.store,
         log=log,
         config=opened.config,
-        evaluate=_make_validation(settings, data, start, banks.query),
+        evaluate=_watch(
+            _make_validation(settings, data, start, banks.query),
+            stage.probe,
+            training_batches(settings, data.catalogue, banks, 0),
+        ),
         log_every=plan.log_every,
         eval_every=plan.eval_every,
         save_every=plan.save_every,
@@ -130,9 +139,25 @@ def _train(
     )
 
 
+def _watch(
+    validate: Evaluate | None, probe: ProbeFn | None, batches: Generator[MixtureBatch]
+) -> Evaluate | None:
+    """Add the quality of the policy's gradient, on one batch, to the validation."""
+    if validate is None or probe is None:
+        return validate
+    with contextlib.closing(batches):
+        batch = next(batches)
+
+    def evaluate(state: Any) -> dict[str, float]:
+        watched = {name: float(value) for name, value in probe(state, batch).items()}
+        return validate(state) | watched
+
+    return evaluate
+
+
 def _make_validation(
     settings: Settings, data: OpenedData, start: Start, bank: EmbeddingBank
-) -> Callable[[Any], dict[str, float]] | None:
+) -> Evaluate | None:
     """Build the evaluation on validation mixtures, asked in words."""
     if not settings.data.num_validation:
         return None

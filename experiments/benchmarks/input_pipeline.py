@@ -64,7 +64,7 @@ def measure(quick: bool) -> list[Row]:
     """Train the quickstart's separator on clips made in memory, without stops."""
     import tensorflow  # noqa: F401  the pipeline's; without it there is none
 
-    from experiments import build, datasets, starts
+    from experiments import build, datasets, starts, updates
     from experiments.config_files import load_config_function
     from experiments.settings import resolve
     from marssep_jax.training import run
@@ -79,7 +79,7 @@ def measure(quick: bool) -> list[Row]:
     )
     start = starts.load_start(settings, parts)
     banks = datasets.open_banks(settings, data, start)
-    stage = build.make_stage(settings, parts, start.reward.params)
+    stage = updates.make_stage(settings, parts, start.reward.params)
     key = jax.random.key(0)
     state = stage.start(key, *parts.separator.init(key, settings.frontend))
     watch = Watch()

@@ -10,12 +10,13 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import build
+from experiments import build, policy_parts, updates
 from experiments.settings import resolve
 from marssep_jax import advantages, objectives, policy, surrogates
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     ADVANTAGES,
+    ESTIMATORS,
     LISTENERS,
     RATIO_LEVELS,
     REWARDS,
@@ -49,7 +50,7 @@ WAVES = TARGET[:, :, None] + ERROR
 )
 def test_rewards(name, expected):
     context = RewardContext(ANCHOR, TARGET, np.ones((1, 2), np.float32))
-    reward = build.make_reward(UpdateConfig(reward=name))
+    reward = policy_parts.make_reward(UpdateConfig(reward=name))
     found = jax.jit(reward)(Estimate(HEARD, WAVES), context)
     # float32; SI-SDR guards its logarithms.
     np.testing.assert_allclose(found, [[expected, expected]], atol=1e-5)
@@ -61,11 +62,13 @@ def test_rewards(name, expected):
         ("group", advantages.group_advantage()),
         ("batch", advantages.batch_advantage()),
         ("leave_one_out", advantages.leave_one_out_advantage()),
+        ("leave_pair_out", advantages.leave_pair_out_advantage()),
+        ("centred", advantages.leave_one_out_advantage(scaled=False)),
         ("moving_average", advantages.moving_average_advantage(0.5)),
     ],
 )
 def test_advantages(name, expected):
-    made = build.make_advantage(UpdateConfig(advantage=name, baseline_decay=0.5))
+    made = policy_parts.make_advantage(UpdateConfig(advantage=name, baseline_decay=0.5))
     reward = np.random.default_rng(0).random((2, 3, 4), np.float32)
     active = np.ones((2, 3), np.float32)
     found, state = jax.jit(made.apply)(reward, active, made.init())
@@ -76,7 +79,7 @@ def test_advantages(name, expected):
 
 @pytest.mark.parametrize("level", [*surrogates.RATIO_LEVELS, "none"])
 def test_ratio_levels(level):
-    made = build.make_surrogate(UpdateConfig(ratio_level=level, clip_eps=0.3))
+    made = policy_parts.make_surrogate(UpdateConfig(ratio_level=level, clip_eps=0.3))
     expected = surrogates.policy_gradient()
     if level != "none":
         expected = surrogates.clipped_surrogate(0.3, level)
@@ -105,7 +108,7 @@ def test_policy_families(config, expected):
     make, *arguments = expected
     proposal = np.linspace(0.1, 0.9, 32, dtype=np.float32).reshape(8, 4)
     seen = []
-    for made in (build.make_mask_policy(config), make(*arguments)):
+    for made in (policy_parts.make_mask_policy(config), make(*arguments)):
         mask = jax.jit(made.sample)(jax.random.key(1), proposal)
         seen.append((mask, jax.jit(made.log_prob)(proposal, mask)))
     jax.tree.map(np.testing.assert_array_equal, *seen)
@@ -141,13 +144,13 @@ def test_listeners():
     waveform = np.random.default_rng(0).standard_normal((1, 255), np.float32)
     features = jax.jit(PARTS.frontend.analyse)(waveform)
     mask = np.ones((1, 2, 3, 8, 8), np.float32)
-    listen = build.make_listener(UpdateConfig(), PARTS, PARAMS)
+    listen = policy_parts.make_listener(UpdateConfig(), PARTS, PARAMS)
     heard = jax.jit(listen)(mask, features)
     assert heard.waveform.shape == (1, 2, 3, 255)
     # A mask of ones leaves the mixture; the encoder sums it up, twice.
     expected = np.full((1, 2, 3, 1), 2 * float(waveform.sum()))
     np.testing.assert_allclose(heard.embedding, expected, rtol=1e-3)
-    listen = build.make_listener(UpdateConfig(reward_on="grid"), PARTS, PARAMS)
+    listen = policy_parts.make_listener(UpdateConfig(reward_on="grid"), PARTS, PARAMS)
     heard = jax.jit(listen)(mask, features)
     assert heard.waveform is None
     expected = np.full((1, 2, 3, 1), 2 * float(features.log_mag.sum()))
@@ -157,7 +160,7 @@ def test_listeners():
 def test_anchor_is_of_the_target_its_words_and_its_picture():
     fusion = SimpleNamespace(apply=lambda params, *values: sum(values) + params["bias"])
     parts = PARTS._replace(fusion=fusion)
-    anchor = build.make_anchor(parts, PARAMS | {"fusion": {"bias": 100.0}})
+    anchor = policy_parts.make_anchor(parts, PARAMS | {"fusion": {"bias": 100.0}})
     one = jnp.ones((1, 1, 1))
     batch = MixtureBatch(jnp.ones((1, 1, 5)), 7 * one, 20 * one, 3 * one, None)
     np.testing.assert_allclose(anchor(batch), [[[100 + 2 * 5 + 20 + 3]]])
@@ -220,16 +223,16 @@ def settings(stage="policy", **rl):
 
 def test_policy_stage_tells_the_optimiser_of_its_epochs(monkeypatch):
     seen = []
-    original = build.make_optimiser
+    original = updates.make_optimiser
 
     def spy(config, steps_per_update=1):
         seen.append(steps_per_update)
         return original(config, steps_per_update)
 
-    monkeypatch.setattr(build, "make_optimiser", spy)
+    monkeypatch.setattr(updates, "make_optimiser", spy)
     parts = PARTS._replace(separator=SimpleNamespace(apply=None))
-    build.make_stage(settings(inner_epochs=3), parts, PARAMS)
-    build.make_stage(settings("supervised", inner_epochs=3), parts, PARAMS)
+    updates.make_stage(settings(inner_epochs=3), parts, PARAMS)
+    updates.make_stage(settings("supervised", inner_epochs=3), parts, PARAMS)
     assert seen == [3, 1]
 
 
@@ -237,23 +240,32 @@ def test_states_that_stages_start_with():
     parts = PARTS._replace(separator=SimpleNamespace(apply=None))
     params = {"w": jnp.ones(2)}
     key = jax.random.key(0)
-    plain = build.make_stage(settings("supervised"), parts, PARAMS)
+    plain = updates.make_stage(settings("supervised"), parts, PARAMS)
     state = plain.start(key, params, {})
     assert (state.old_params, state.ref_params) == (None, None)
-    fresh = build.make_stage(settings(), parts, PARAMS)
+    fresh = updates.make_stage(settings(), parts, PARAMS)
     state = fresh.start(key, params, {})
     assert state.old_params is None
     np.testing.assert_array_equal(state.ref_params["w"], params["w"])
-    lagging = build.make_stage(settings(old_refresh=4), parts, PARAMS)
+    lagging = updates.make_stage(settings(old_refresh=4), parts, PARAMS)
     state = lagging.start(key, params, {})
     np.testing.assert_array_equal(state.old_params["w"], params["w"])
-    moving = build.make_stage(settings(advantage="moving_average"), parts, PARAMS)
+    moving = updates.make_stage(settings(advantage="moving_average"), parts, PARAMS)
     assert moving.start(key, params, {}).advantage_state is not None
+
+
+NEEDS = {
+    "antithetic": {"advantage": "leave_pair_out"},
+    "control_variate": {"advantage": "centred"},
+    "hybrid": {"advantage": "centred"},
+}
+"""What an estimator asks of the other settings."""
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
+        ("estimator", ESTIMATORS),
         ("reward", REWARDS),
         ("advantage", ADVANTAGES),
         ("ratio_level", RATIO_LEVELS),
@@ -263,7 +275,32 @@ def test_states_that_stages_start_with():
 def test_every_name_that_settings_allow_has_a_function(name, values):
     parts = PARTS._replace(separator=SimpleNamespace(apply=None))
     for value in values:
-        build.make_stage(settings(**{name: value}), parts, PARAMS)
+        updates.make_stage(
+            settings(**{name: value, **NEEDS.get(value, {})}), parts, PARAMS
+        )
+
+
+@pytest.mark.parametrize("name", ["antithetic", "control_variate", "hybrid"])
+def test_an_estimator_refuses_an_advantage_that_would_bias_it(name):
+    asked = NEEDS[name]["advantage"]
+    message = f"advantage is 'group', expected '{asked}' where estimator is '{name}'"
+    with pytest.raises(ValueError, match=message):
+        UpdateConfig(estimator=name)
+
+
+def test_an_estimator_refuses_groups_and_ratios_it_cannot_use():
+    with pytest.raises(ValueError, match="group_size is 5, expected an even number"):
+        UpdateConfig(estimator="antithetic", group_size=5)
+    with pytest.raises(ValueError, match="ratio_level is 'joint', expected a mean"):
+        UpdateConfig(estimator="hybrid", advantage="centred", ratio_level="joint")
+
+
+def test_a_signal_term_adds_to_the_reward():
+    context = RewardContext(ANCHOR, TARGET, np.ones((1, 2), np.float32))
+    reward = policy_parts.make_reward(UpdateConfig(reward="cosine", signal_coef=0.5))
+    # 20 dB and 0 dB, 0.05 a dB.
+    found = jax.jit(reward)(Estimate(HEARD, WAVES), context)
+    np.testing.assert_allclose(found, [[[1.5, 0.0]] * 2], atol=1e-5)
 
 
 def trained(**changes):

@@ -1,0 +1,145 @@
+"""Names in a config become the parts of a policy update; a new idea is one more row."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+
+from experiments.build import Parts
+from experiments.settings import Settings
+from marssep_jax import advantages, estimators, policy, rewards, surrogates
+from marssep_jax.config import PolicyConfig, UpdateConfig
+from marssep_jax.listening import make_grid_listener, make_waveform_listener
+from marssep_jax.types import (
+    AdvantageFn,
+    AnchorFn,
+    ListenFn,
+    MaskPolicy,
+    MixtureBatch,
+    Params,
+    RewardFn,
+    SampleFn,
+    SurrogateFn,
+)
+from marssep_jax.update.probe import Hearing
+
+
+def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
+    """Build the mask distribution."""
+    table = {
+        "beta": lambda: policy.beta_policy(
+            config.kappa, config.noise_patch, config.sampler
+        ),
+        "patch_beta": lambda: policy.patch_beta_policy(
+            config.kappa, config.action_patch
+        ),
+    }
+    return table[config.family]()
+
+
+def make_mask_fn(name: str, config: PolicyConfig) -> SampleFn | None:
+    """Build ``(key, proposal) -> mask``; None stands for the mode, P itself.
+
+    Args:
+      name: one of `marssep_jax.config.MASKS`.
+      config: the policy's.
+    """
+    policy = make_mask_policy(config)
+    table: dict[str, SampleFn | None] = {
+        "mode": None,
+        "mean": lambda key, proposal: policy.mean(proposal),
+        "sample": policy.sample,
+    }
+    return table[name]
+
+
+def make_reward(config: UpdateConfig) -> RewardFn:
+    """Build the reward, with its signal term where one is asked for."""
+    table = {
+        "cosine": rewards.cosine_reward,
+        "contrastive": rewards.contrastive_reward,
+        "softmax": rewards.softmax_reward,
+        "si_sdr": rewards.si_sdr_reward,
+    }
+    reward = table[config.reward]()
+    if not config.signal_coef:
+        return reward
+    signal = (config.signal_coef, rewards.si_sdr_reward())
+    return rewards.weighted_sum({"meaning": (1.0, reward), "signal": signal})
+
+
+def make_estimator(config: UpdateConfig) -> estimators.Estimator:
+    """Build the way to the reward's gradient."""
+    size = config.group_size
+    table: dict[str, Callable[[int], estimators.Estimator]] = {
+        "score": estimators.score_estimator,
+        "antithetic": partial(estimators.score_estimator, antithetic=True),
+        "control_variate": estimators.control_variate_estimator,
+        "pathwise": estimators.pathwise_estimator,
+        "hybrid": estimators.hybrid_estimator,
+    }
+    return table[config.estimator](size)
+
+
+def make_advantage(config: UpdateConfig) -> AdvantageFn:
+    """Build the advantage."""
+    table: dict[str, Callable[[], AdvantageFn]] = {
+        "group": advantages.group_advantage,
+        "batch": advantages.batch_advantage,
+        "leave_one_out": advantages.leave_one_out_advantage,
+        "leave_pair_out": advantages.leave_pair_out_advantage,
+        "centred": partial(advantages.leave_one_out_advantage, scaled=False),
+        "moving_average": lambda: advantages.moving_average_advantage(
+            config.baseline_decay
+        ),
+    }
+    return table[config.advantage]()
+
+
+def make_surrogate(config: UpdateConfig) -> SurrogateFn:
+    """Build the objective of log-ratios."""
+    table: dict[str, Callable[[], SurrogateFn]] = {
+        level: partial(surrogates.clipped_surrogate, config.clip_eps, level)
+        for level in surrogates.RATIO_LEVELS
+    }
+    table["none"] = surrogates.policy_gradient
+    return table[config.ratio_level]()
+
+
+def make_listener(config: UpdateConfig, parts: Parts, params: Params) -> ListenFn:
+    """Build what the reward's encoder hears."""
+    audio = partial(parts.encoder.audio, params["encoder"])
+    grid = partial(parts.encoder.audio_from_grid, params["encoder"])
+    table = {
+        "waveform": lambda: make_waveform_listener(parts.frontend, audio),
+        "grid": lambda: make_grid_listener(parts.frontend, grid),
+    }
+    return table[config.reward_on]()
+
+
+def make_anchor(parts: Parts, params: Params) -> AnchorFn:
+    """Build z*: the target's own sound, its caption and its picture, fused."""
+
+    def anchor(batch: MixtureBatch) -> jax.Array:
+        heard = parts.encoder.audio(params["encoder"], batch.target)
+        return parts.fusion.apply(params["fusion"], heard, batch.text, batch.image)
+
+    return anchor
+
+
+def make_hearing(settings: Settings, parts: Parts, params: Params) -> Hearing:
+    """Build what the expected reward of a config is made of.
+
+    Args:
+      settings: the config.
+      parts: of `experiments.build.make_parts`.
+      params: of encoder and pooling.
+    """
+    return Hearing(
+        parts.separator.apply,
+        parts.frontend,
+        make_mask_policy(settings.policy),
+        make_listener(settings.rl, parts, params),
+        make_anchor(parts, params),
+        make_reward(settings.rl),
+    )
