@@ -71,10 +71,15 @@ def keep_compiled() -> None:
 
 def define_run_flags() -> None:
     """Define the flags of a program that trains: ``--config`` and ``--workdir``."""
+    define_config_flag()
+    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+
+
+def define_config_flag() -> None:
+    """Define ``--config``, whose keys flags may change."""
     from ml_collections import config_flags
 
     config_flags.DEFINE_config_file("config", None, "Settings, a Python file.")
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
     flags.mark_flag_as_required("config")
 
 

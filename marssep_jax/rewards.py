@@ -98,10 +98,10 @@ def softmax_reward(temperature: float = 0.1) -> RewardFn:
         similarity = jnp.einsum("bkgd,cjd->bkgcj", heard, anchor)
         similarity = similarity.reshape(*heard.shape[:3], batch * targets)
         own = jnp.eye(batch * targets).reshape(batch, targets, 1, -1) > 0
-        rival = jnp.broadcast_to(context.active.reshape(-1) > 0, own.shape)
+        rival = jnp.broadcast_to(context.active.reshape(1, 1, 1, -1) > 0, own.shape)
         if context.label is not None:
             label = context.label
-            rival = rival & (label[..., None, None] != label.reshape(-1))
+            rival = rival & (label[..., None, None] != label.reshape(1, 1, 1, -1))
         logits = jnp.where(own | rival, similarity / temperature, -jnp.inf)
         hit = jnp.sum(jnp.where(own, similarity, 0.0), axis=-1)
         return hit - temperature * logsumexp(logits, axis=-1)

@@ -122,8 +122,8 @@ def test_softmax_checks_its_temperature(temperature):
 def test_si_sdr_on_the_grid_is_that_of_magnitudes():
     # Orthogonal error, ten times weaker: 20 dB, whatever the level.
     target = jnp.array([[[[1.0, 1.0], [1.0, 1.0]]]])
-    error = jnp.array([[0.1, -0.1], [-0.1, 0.1]])
-    magnitude = jnp.stack([target[:, :, :] + error, 3 * (target + error)], axis=2)
+    error = jnp.array([[[[0.1, -0.1], [-0.1, 0.1]]]])
+    magnitude = jnp.stack([target + error, 3 * (target + error)], axis=2)
     estimate = Estimate(jnp.zeros((1, 1, 2, 2)), None, magnitude)
     known = RewardContext(
         jnp.zeros((1, 1, 2)), jnp.zeros((1, 1, 8)), jnp.ones((1, 1)), target
