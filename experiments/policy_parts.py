@@ -99,7 +99,12 @@ def make_advantage(config: UpdateConfig) -> AdvantageFn:
 def make_surrogate(config: UpdateConfig) -> SurrogateFn:
     """Build the objective of log-ratios."""
     table: dict[str, Callable[[], SurrogateFn]] = {
-        level: partial(surrogates.clipped_surrogate, config.clip_eps, level)
+        level: partial(
+            surrogates.clipped_surrogate,
+            config.clip_eps,
+            level,
+            config.dual_clip or None,
+        )
         for level in surrogates.RATIO_LEVELS
     }
     table["none"] = surrogates.policy_gradient

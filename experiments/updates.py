@@ -79,6 +79,7 @@ def _policy_stage(settings: Settings, parts: Parts, encoder_params: Params) -> S
         old_refresh=config.old_refresh,
         estimator=estimator,
         gain_coef=config.gain_coef,
+        kl_target=config.kl_target or None,
     )
 
     def start(key: jax.Array, params: Params, model_state: Params) -> TrainState:

@@ -241,11 +241,15 @@ class UpdateConfig:
     signal_coef: float = 0.0  # ours: weight of the si_sdr reward beside the other
     estimator: str = "score"  # paper
     gain_coef: float = 1.0  # ours: weight of surrogate and slope
+    dual_clip: float = 0.0  # ours: 0 is none
+    kl_target: float = 0.0  # ours: nats a bin that end the inner epochs; 0 never does
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         at_least(self, 1, "group_size", "inner_epochs", "old_refresh")
-        at_least(self, 0, "signal_coef", "gain_coef")
+        at_least(self, 0, "signal_coef", "gain_coef", "kl_target")
+        bound = self.dual_clip
+        require(bound == 0 or bound > 1, "dual_clip", bound, "0 or a number > 1")
         self._check_estimator()
         require(0 < self.clip_eps < 1, "clip_eps", self.clip_eps, "in (0, 1)")
         one_of(self, "ratio_level", RATIO_LEVELS)

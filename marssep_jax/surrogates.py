@@ -62,7 +62,9 @@ def _monitors(
     return jax.lax.stop_gradient(metrics)
 
 
-def clipped_surrogate(clip_eps: float = 0.2, ratio_level: str = "bin") -> SurrogateFn:
+def clipped_surrogate(
+    clip_eps: float = 0.2, ratio_level: str = "bin", dual_clip: float | None = None
+) -> SurrogateFn:
     """Build J = E[min(r A, clip(r, 1 - eps, 1 + eps) A)] (section 4).
 
     - ``bin``: every bin is an action with a ratio of its own.
@@ -75,6 +77,9 @@ def clipped_surrogate(clip_eps: float = 0.2, ratio_level: str = "bin") -> Surrog
     Args:
       clip_eps: half width of the trust region of the ratio; 0.2 in the paper.
       ratio_level: what one ratio is about, one of ``RATIO_LEVELS``.
+      dual_clip: c > 1 bounds what a bad mask can cost to c A (dual-clip PPO, Ye et
+        al., 2020): min(r A, ..) is unbounded where A < 0 and r is large. None is
+        the paper's.
 
     Returns:
       ``surrogate(log_ratio [b k g h w], advantage [b k g]) -> (J, metrics)``,
@@ -88,6 +93,8 @@ def clipped_surrogate(clip_eps: float = 0.2, ratio_level: str = "bin") -> Surrog
     if ratio_level not in RATIO_LEVELS:
         expected = ", ".join(RATIO_LEVELS)
         raise ValueError(f"ratio_level is {ratio_level!r}, expected one of {expected}")
+    if dual_clip is not None and not dual_clip > 1.0:
+        raise ValueError(f"dual_clip is {dual_clip!r}, expected a number > 1")
 
     def surrogate(
         log_ratio: Float[Array, "b k g h w"], advantage: Float[Array, "b k g"]
@@ -101,7 +108,11 @@ def clipped_surrogate(clip_eps: float = 0.2, ratio_level: str = "bin") -> Surrog
         near = jnp.clip(ratio, 1.0 - clip_eps, 1.0 + clip_eps)
         # Where the minimum is the clipped term it has no slope; elsewhere both are one.
         free, held = ratio * weight, jax.lax.stop_gradient(near * weight)
-        objective = jnp.mean(jnp.where(free <= held, free, held))
+        gain = jnp.where(free <= held, free, held)
+        if dual_clip is not None:
+            floor = jax.lax.stop_gradient(dual_clip * weight)
+            gain = jnp.where((weight < 0) & (gain < floor), floor, gain)
+        objective = jnp.mean(gain)
         return objective, _monitors(log_ratio, ratio, clip_eps)
 
     return surrogate

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.config_files import load_function
-from marssep_jax.config import one_of, require
+from marssep_jax.config import at_least, one_of, require
 
 PROGRAMS = ("align", "train", "evaluate")
 ROLES = {
@@ -40,6 +40,7 @@ class Stage:
       start: what it starts from, by role (`ROLES`): the name of a stage before it,
         or a folder, in which ``{seed}`` stands for the seed.
       per_seed: False runs it once for all seeds, as the config has it.
+      shared_by: how many seeds in a row start from one run of it.
     """
 
     name: str
@@ -49,10 +50,12 @@ class Stage:
     overrides: Overrides = field(default_factory=dict)
     start: Mapping[str, str] = field(default_factory=dict)
     per_seed: bool = True
+    shared_by: int = 1
 
     def __post_init__(self) -> None:
         """Check program and roles."""
         one_of(self, "program", PROGRAMS)
+        at_least(self, 1, "shared_by")
         roles = ROLES[self.program]
         for role in self.start:
             expected = f"one of {', '.join(roles) or 'nothing'} for {self.program}"

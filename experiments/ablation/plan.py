@@ -115,7 +115,7 @@ def _make_task(
     overrides = {**stage.overrides, **{split_key(k)[1]: v for k, v in chosen.items()}}
     test = {k[5:]: v for k, v in overrides.items() if k.startswith("test.")}
     _update(config, {k: v for k, v in overrides.items() if not k.startswith("test.")})
-    config.seed += SEED_STRIDE * seed if stage.per_seed else 0
+    config.seed += SEED_STRIDE * (seed // stage.shared_by) if stage.per_seed else 0
     start = {
         role: str(runs / cell[place]) if place in cell else place.format(seed=seed)
         for role, place in stage.start.items()

@@ -6,9 +6,8 @@ between sampling and update would make the first ratio differ from 1.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,17 +32,14 @@ from marssep_jax.types import (
     SeparatorFn,
     SurrogateFn,
 )
-from marssep_jax.update.gradients import UpdateFn, apply_gradients
+from marssep_jax.update.epochs import Logits, run_epochs
+from marssep_jax.update.gradients import UpdateFn
 from marssep_jax.update.policy_loss import (
     Coefficients,
     Lesson,
     LessonLoss,
     make_policy_loss,
 )
-
-Logits = Float[Array, "b k h w"]
-LogitsFn = Callable[[Params], Logits]
-Pullback = Callable[[Array], tuple[Params]]
 
 
 def reward_context(
@@ -84,61 +80,6 @@ def _refresh(state: TrainState, period: int) -> TrainState:
     return dataclasses.replace(state, old_params=old)
 
 
-def _descend(
-    tx: optax.GradientTransformation,
-    loss: Callable[[Logits], tuple[Array, Metrics]],
-    carry: tuple[Params, Any],
-    logits: Logits,
-    pullback: Pullback,
-) -> tuple[tuple[Params, Any], Metrics]:
-    """Take one gradient step, given the network's output and its pullback."""
-    (_, metrics), slope = jax.value_and_grad(loss, has_aux=True)(logits)
-    (grads,) = pullback(slope)
-    params, opt_state, norms = apply_gradients(tx, *carry, grads)
-    return (params, opt_state), metrics | norms
-
-
-def _repeat(
-    epoch: Callable[[Any, None], tuple[Any, Metrics]], carry: Any, count: int
-) -> tuple[Any, Metrics]:
-    """Scan ``count`` epochs and keep the last one's metrics.
-
-    XLA runs convolutions inside a loop on one CPU core and seven times slower
-    than outside, so there the scan is unrolled; a scan of length 1 cannot be.
-    """
-    if count == 1:
-        return epoch(carry, None)
-    on_cpu = jax.default_backend() == "cpu"
-    carry, metrics = jax.lax.scan(epoch, carry, None, length=count, unroll=on_cpu)
-    return carry, jax.tree.map(lambda value: value[-1], metrics)
-
-
-def _run_epochs(
-    tx: optax.GradientTransformation,
-    loss: LessonLoss,
-    lesson: Lesson,
-    logits_fn: LogitsFn,
-    carry: tuple[Params, Any],
-    first_pass: tuple[Logits, Pullback],
-    num_epochs: int,
-) -> tuple[tuple[Params, Any], Metrics]:
-    """Take ``num_epochs`` steps on one rollout; the first reuses a forward pass.
-
-    Metrics are those of the last step, where the policy has moved furthest.
-    ``policy/log_ratio_start`` is the largest |log ratio| at the first one.
-    """
-    descend = partial(_descend, tx, partial(loss, lesson))
-    carry, metrics = descend(carry, *first_pass)
-    start = metrics["policy/log_ratio_max"]
-
-    def epoch(carry: tuple[Params, Any], _: None) -> tuple[Any, Metrics]:
-        return descend(carry, *jax.vjp(logits_fn, carry[0]))
-
-    if num_epochs > 1:
-        carry, metrics = _repeat(epoch, carry, num_epochs - 1)
-    return carry, metrics | {"policy/log_ratio_start": start}
-
-
 class _Recipe(NamedTuple):
     """The choices of one experiment; Python branches on nothing else."""
 
@@ -150,6 +91,7 @@ class _Recipe(NamedTuple):
     tx: optax.GradientTransformation
     inner_epochs: int
     old_refresh: int
+    kl_target: float | None
     coefs: Coefficients
 
 
@@ -210,7 +152,7 @@ def _step(
     )
     lesson = Lesson(drawn, proposal_ref, context.active, scene)
     carry = (state.params, state.opt_state)
-    (params, opt_state), metrics = _run_epochs(
+    (params, opt_state), metrics = run_epochs(
         recipe.tx,
         recipe.loss,
         lesson,
@@ -218,6 +160,7 @@ def _step(
         carry,
         first_pass,
         recipe.inner_epochs,
+        recipe.kl_target,
     )
     state = dataclasses.replace(
         state,
@@ -250,6 +193,7 @@ def make_policy_update(
     old_refresh: int = 1,
     estimator: Estimator | None = None,
     gain_coef: float = 1.0,
+    kl_target: float | None = None,
 ) -> UpdateFn:
     """Build the jitted policy step (method section 4). The state is donated.
 
@@ -277,6 +221,8 @@ def make_policy_update(
       estimator: way to the reward's gradient; the score function of ``group_size``
         masks by default.
       gain_coef: weight of what the reward teaches.
+      kl_target: KL(pi || pi_old) in nats a bin beyond which the epochs that are left
+        change nothing; None never stops them.
 
     Raises:
       ValueError: a number out of range, or a state that lacks what it needs.
@@ -288,6 +234,15 @@ def make_policy_update(
     rollout = make_rollout(policy, listen, reward, advantage, group_size, estimator)
     loss = make_policy_loss(policy, surrogate, coefs, objective)
     recipe = _Recipe(
-        separator, frontend, anchor, rollout, loss, tx, inner_epochs, old_refresh, coefs
+        separator,
+        frontend,
+        anchor,
+        rollout,
+        loss,
+        tx,
+        inner_epochs,
+        old_refresh,
+        kl_target,
+        coefs,
     )
     return jax.jit(partial(_step, recipe), donate_argnums=0)

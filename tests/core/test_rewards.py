@@ -150,9 +150,11 @@ def test_si_sdr_reward_by_hand():
     np.testing.assert_array_equal(value[0, 2], [0.0, 0.0])
 
 
-def test_si_sdr_reward_needs_waveforms():
-    with pytest.raises(ValueError, match=r"estimate\.waveform is None"):
+def test_si_sdr_reward_needs_waveforms_or_magnitudes():
+    with pytest.raises(ValueError, match="neither waveform nor magnitude"):
         si_sdr_reward()(Estimate(HEARD, None), context())
+    with pytest.raises(ValueError, match="neither waveform nor magnitude"):
+        si_sdr_reward()(Estimate(HEARD, None, jnp.ones((1, 3, 2, 4, 4))), context())
 
 
 def test_weighted_sum_is_linear():

@@ -159,12 +159,27 @@ def test_metrics_carry_no_gradient():
     np.testing.assert_array_equal(grad, 0.0)
 
 
+# Ratio 9 of a bad mask costs -9 without a bound and -3, flat, with c = 3; good masks
+# and smaller ratios are as they were.
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "value", "slope"),
+    [(9.0, -1.0, -3.0, 0.0), (2.0, -1.0, -2.0, -2.0), (9.0, 1.0, 1.2, 0.0)],
+)
+def test_dual_clip_by_hand(ratio, advantage, value, slope):
+    surrogate = clipped_surrogate(0.2, dual_clip=3.0)
+    run = jax.jit(jax.value_and_grad(surrogate, has_aux=True))
+    (got, _), grad = run(one_mask([[ratio]]), gain(advantage))
+    np.testing.assert_allclose(got, value, rtol=1e-6)
+    np.testing.assert_allclose(grad.item(), slope, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"clip_eps": 0.0}, r"clip_eps is 0.0, expected a number in \(0, 1\)"),
         ({"clip_eps": 1.0}, "clip_eps is 1.0, expected"),
         ({"ratio_level": "token"}, "ratio_level is 'token', expected one of bin, mask"),
+        ({"dual_clip": 1.0}, r"dual_clip is 1\.0, expected a number > 1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
