@@ -1,7 +1,7 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,7 +28,6 @@ from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
 from marssep_jax.types import MixtureBatch
-from marssep_jax.update.probe import ProbeFn
 
 Evaluate = Callable[[Any], dict[str, float]]
 
@@ -65,7 +64,7 @@ def train_stage(
             opened.path, settings.name, tensorboard=settings.training.tensorboard
         )
         try:
-            result = _train(settings, parts, data, start, opened, log)
+            result = _train(settings, parts, data, start, opened, log, announce)
         finally:
             log.close()
         if jax.process_index() == 0:
@@ -108,6 +107,7 @@ def _train(
     start: Start,
     opened: Any,
     log: MetricLog,
+    announce: Callable[..., None],
 ) -> TrainingResult:
     plan = settings.training
     banks = open_banks(settings, data, start)
@@ -116,6 +116,13 @@ def _train(
     params = start.separator or parts.separator.init(key, settings.frontend)
     mesh = sharding.make_data_mesh()
     state = sharding.replicate(stage.start(key, *params), mesh)
+    evaluate = _make_validation(settings, data, start, banks.query)
+    if stage.limits is not None:
+        batches = training_batches(settings, data.catalogue, banks, 0)
+        with contextlib.closing(batches):
+            batch = next(batches)
+        announce(headroom(stage.limits(state, batch)))
+        evaluate = _watch(evaluate, stage, batch)
     progress = make_progress(settings.name) if jax.process_index() == 0 else None
     return run(
         state=state,
@@ -125,11 +132,7 @@ def _train(
         store=opened.store,
         log=log,
         config=opened.config,
-        evaluate=_watch(
-            _make_validation(settings, data, start, banks.query),
-            stage.probe,
-            training_batches(settings, data.catalogue, banks, 0),
-        ),
+        evaluate=evaluate,
         log_every=plan.log_every,
         eval_every=plan.eval_every,
         save_every=plan.save_every,
@@ -140,19 +143,38 @@ def _train(
 
 
 def _watch(
-    validate: Evaluate | None, probe: ProbeFn | None, batches: Generator[MixtureBatch]
+    validate: Evaluate | None, stage: updates.Stage, batch: MixtureBatch
 ) -> Evaluate | None:
-    """Add the quality of the policy's gradient, on one batch, to the validation."""
-    if validate is None or probe is None:
+    """Add what is watched of a policy stage, on one batch, to the validation."""
+    watched = [probe for probe in (stage.limits, stage.probe) if probe is not None]
+    if validate is None or not watched:
         return validate
-    with contextlib.closing(batches):
-        batch = next(batches)
 
     def evaluate(state: Any) -> dict[str, float]:
-        watched = {name: float(value) for name, value in probe(state, batch).items()}
-        return validate(state) | watched
+        found = validate(state)
+        for probe in watched:
+            found |= {name: float(value) for name, value in probe(state, batch).items()}
+        return found
 
     return evaluate
+
+
+def headroom(limits: Mapping[str, Any]) -> str:
+    """Say before a policy stage what its reward can tell.
+
+    Args:
+      limits: of `marssep_jax.update.probe.make_limits`.
+    """
+    mixture, mode, ideal = (
+        float(limits[f"reward/of_{name}"]) for name in ("mixture", "mode", "ideal")
+    )
+    text = (
+        f"reward of the mixture {mixture:.3f}, of the start's masks {mode:.3f}, of "
+        f"ideal masks {ideal:.3f}"
+    )
+    if ideal > max(mixture, mode):
+        return text
+    return f"warning: {text}: it does not prefer ideal masks and cannot teach them"
 
 
 def _make_validation(

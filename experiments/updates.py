@@ -17,14 +17,19 @@ from marssep_jax.state import TrainState, create_state, snapshot, with_reference
 from marssep_jax.types import Params
 from marssep_jax.update import make_policy_update, make_supervised_update
 from marssep_jax.update.gradients import UpdateFn
-from marssep_jax.update.probe import ProbeFn, make_probe
+from marssep_jax.update.probe import ProbeFn, make_limits, make_probe
 
 
 class Stage(NamedTuple):
-    """The update of a stage, how its state begins, and what is watched now and then."""
+    """The update of a stage, how its state begins, and what is watched now and then.
+
+    ``limits`` are the reward's, ``probe`` is that of the gradient; see
+    `marssep_jax.update.probe`.
+    """
 
     update: UpdateFn
     start: Callable[[jax.Array, Params, Params], TrainState]
+    limits: ProbeFn | None = None
     probe: ProbeFn | None = None
 
 
@@ -89,4 +94,4 @@ def _policy_stage(settings: Settings, parts: Parts, encoder_params: Params) -> S
 
     known = hearing.policy.path is not None
     probe = make_probe(hearing, estimator, advantage) if known else None
-    return Stage(update, start, probe)
+    return Stage(update, start, make_limits(hearing), probe)

@@ -1,8 +1,12 @@
-"""How much of an estimated gradient is signal: its cosine with the pathwise one.
+"""What a reward can tell, and how much of an estimated gradient is signal.
 
-Both are gradients of the same thing, the expected reward of a batch, by the
-separator's parameters. The pathwise one has little noise; a score-function estimate
-whose cosine with it is near 0 moves the parameters at random.
+The reward's limits are those of masks that need no policy: an open one, the current
+one, the ideal one. What lies between them is all there is to gain.
+
+A gradient is held against the pathwise one by its cosine. Both are gradients of the
+same thing, the expected reward of a batch, by the separator's parameters. The pathwise
+one has little noise; a score-function estimate whose cosine with it is near 0 moves
+the parameters at random.
 """
 
 from collections.abc import Callable
@@ -16,7 +20,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from marssep_jax.advantages import leave_one_out_advantage
 from marssep_jax.estimators import Estimator, pathwise_estimator
 from marssep_jax.features import Frontend
-from marssep_jax.objectives import analyse_scene
+from marssep_jax.objectives import analyse_scene, ratio_mask_target
+from marssep_jax.rewards import active_mean
 from marssep_jax.rollout import RolloutFn, make_rollout
 from marssep_jax.state import TrainState
 from marssep_jax.surrogates import policy_gradient
@@ -139,3 +144,34 @@ def make_probe(
         return {"policy/cos_pathwise": cosine}
 
     return probe
+
+
+def make_limits(hearing: Hearing) -> ProbeFn:
+    """Build the reward of the mixture, of the current masks and of the ideal ones.
+
+    Args:
+      hearing: what the reward is made of.
+
+    Returns:
+      ``limits(state, batch) -> {"reward/of_mixture", "reward/of_mode",
+      "reward/of_ideal"}``, jitted: means over active targets under an open mask, the
+      policy's mode, and the ideal ratio mask.
+    """
+
+    @jax.jit
+    def limits(state: TrainState, batch: MixtureBatch) -> Metrics:
+        scene = analyse_scene(hearing.frontend, batch.target)
+        context = reward_context(hearing.anchor, batch, scene)
+        log_mag = scene.features.log_mag
+        logits = forward(
+            hearing.separator, state.model_state, log_mag, batch.query, state.params
+        )
+        mode = hearing.policy.mode(jax.nn.sigmoid(logits))
+        ideal = ratio_mask_target(scene.target_magnitude)
+        masks = jnp.stack([jnp.ones_like(mode), mode, ideal], axis=2)
+        found = hearing.reward(hearing.listen(masks, scene.features), context)
+        names = ("reward/of_mixture", "reward/of_mode", "reward/of_ideal")
+        levels = (active_mean(found[..., g], context.active) for g in range(3))
+        return dict(zip(names, levels, strict=True))
+
+    return limits

@@ -19,6 +19,7 @@ from marssep_jax.state import create_state
 from marssep_jax.update.policy import reward_context
 from marssep_jax.update.probe import (
     Hearing,
+    make_limits,
     make_probe,
     make_reward_gradient,
     tree_cosine,
@@ -115,3 +116,17 @@ def test_a_reward_that_is_turned_round_turns_the_gradient(hearing, state, batch)
         for each in (hearing, turned)
     )
     np.testing.assert_allclose(tree_cosine(up, down), -1.0, rtol=1e-5)
+
+
+def test_limits_are_the_rewards_of_known_masks(hearing, state, batch):
+    found = make_limits(hearing)(state, batch)
+    scene = analyse_scene(hearing.frontend, batch.target)
+    context = reward_context(hearing.anchor, batch, scene)
+    # All logits are 0: the mode is 1/2 everywhere, which the embedding, whose length
+    # is 1, cannot tell from an open mask.
+    mixture = jnp.full((4, 2, 1, 32, 16), 0.5)
+    heard = hearing.listen(mixture, scene.features)
+    expected = jnp.mean(hearing.reward(heard, context))
+    np.testing.assert_allclose(found["reward/of_mode"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["reward/of_mixture"], expected, atol=1e-3)
+    assert float(found["reward/of_ideal"]) > float(expected) + 0.3

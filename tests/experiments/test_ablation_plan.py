@@ -103,6 +103,21 @@ def test_seeds():
     assert [seed - seeds[0] for seed in seeds] == [0, SEED_STRIDE, 2 * SEED_STRIDE]
 
 
+def test_seeds_in_a_row_may_share_a_run():
+    shared = tuple(
+        dataclasses.replace(
+            stage,
+            per_seed=stage.name != "listeners",
+            shared_by=2 if stage.name == "base" else 1,
+        )
+        for stage in STAGES
+    )
+    plan = plan_of(Variant("a"), stages=shared, seeds=(0, 1, 2, 3))
+    assert kinds(plan) == {"align": 1, "supervised": 2, "policy": 4, "evaluate": 4}
+    bases = [plan.cells["a", seed]["base"] for seed in range(4)]
+    assert bases[0] == bases[1] != bases[2] == bases[3]
+
+
 def test_a_given_base(tmp_path):
     (tmp_path / "base-0").mkdir()
     given = {"separator": f"{tmp_path}/base-{{seed}}"}
@@ -153,7 +168,15 @@ def test_evaluations_go_with_the_training_of_their_model():
     assert [len(group.tasks) for group in make_groups(left)] == [1, 1]
 
 
-NAMES = ("alignment", "debug", "policy", "pooling", "sources", "test_mask")
+NAMES = (
+    "alignment",
+    "debug",
+    "evidence",
+    "policy",
+    "pooling",
+    "sources",
+    "test_mask",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
