@@ -4,7 +4,7 @@ Commands:   python -m experiments.ablate --grid=experiments/grids/alignment.py:e
                 --workdir=runs/alignment_encoder
             python -m experiments.ablate --grid=experiments/grids/alignment.py:small \
                 --workdir=runs/alignment
-Time:       encoder: for every variant and seed an alignment. small, full: a policy
+Time:       encoder: 12 alignments, half an hour on two cores. small, full: a policy
             stage and an evaluation besides, and a base for every seed; not run yet.
 Shows:      experiments/ABLATIONS.md, stages of the alignment.
 

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.stages import exploitation
+from experiments.stages import exploitation, headroom
 
 
 def rows(reward, judge):
@@ -31,3 +31,22 @@ def test_anything_else_is_not(reward, judge):
 
 def test_a_supervised_stage_has_no_reward():
     assert exploitation([{"step": 1, "supervised/loss": 0.2}]) is None
+
+
+def limits(*values):
+    names = ("reward/of_mixture", "reward/of_mode", "reward/of_ideal")
+    return dict(zip(names, values, strict=True))
+
+
+def test_headroom_of_a_reward():
+    text = headroom(limits(0.1, 0.25, 0.7))
+    assert text == (
+        "reward of the mixture 0.100, of the start's masks 0.250, of ideal masks 0.700"
+    )
+
+
+@pytest.mark.parametrize("values", [(0.8, 0.25, 0.7), (0.1, 0.75, 0.7)])
+def test_a_reward_that_cannot_teach_is_warned_of(values):
+    text = headroom(limits(*values))
+    assert text.startswith("warning: reward of the mixture")
+    assert text.endswith("it does not prefer ideal masks and cannot teach them")
