@@ -9,7 +9,12 @@ from experiments.build import Parts
 from experiments.settings import Settings
 from marssep_jax import advantages, estimators, policy, rewards, surrogates
 from marssep_jax.config import PolicyConfig, UpdateConfig
-from marssep_jax.listening import make_grid_listener, make_waveform_listener
+from marssep_jax.listening import (
+    join_anchors,
+    join_listeners,
+    make_grid_listener,
+    make_waveform_listener,
+)
 from marssep_jax.types import (
     AdvantageFn,
     AnchorFn,
@@ -112,24 +117,46 @@ def make_surrogate(config: UpdateConfig) -> SurrogateFn:
 
 
 def make_listener(config: UpdateConfig, parts: Parts, params: Params) -> ListenFn:
-    """Build what the reward's encoder hears."""
-    audio = partial(parts.encoder.audio, params["encoder"])
-    grid = partial(parts.encoder.audio_from_grid, params["encoder"])
-    table = {
-        "waveform": lambda: make_waveform_listener(parts.frontend, audio),
-        "grid": lambda: make_grid_listener(parts.frontend, grid),
+    """Build what the reward's encoder hears, or several together.
+
+    Args:
+      config: the update's.
+      parts: of `experiments.build.make_parts`.
+      params: of encoder and pooling; under ``others`` those of further encoders.
+    """
+    listeners = {
+        "waveform": lambda p: make_waveform_listener(
+            parts.frontend, partial(parts.encoder.audio, p["encoder"])
+        ),
+        "grid": lambda p: make_grid_listener(
+            parts.frontend, partial(parts.encoder.audio_from_grid, p["encoder"])
+        ),
     }
-    return table[config.reward_on]()
+    found = [listeners[config.reward_on](each) for each in _ensemble(params)]
+    return found[0] if len(found) == 1 else join_listeners(found)
 
 
 def make_anchor(parts: Parts, params: Params) -> AnchorFn:
-    """Build z*: the target's own sound, its caption and its picture, fused."""
+    """Build z*: the target's own sound, its caption and its picture, fused.
 
-    def anchor(batch: MixtureBatch) -> jax.Array:
-        heard = parts.encoder.audio(params["encoder"], batch.target)
-        return parts.fusion.apply(params["fusion"], heard, batch.text, batch.image)
+    Captions and pictures come embedded by the first encoder; further ones know the
+    target by its sound alone.
+    """
 
-    return anchor
+    def make(each: Params, known: float) -> AnchorFn:
+        def anchor(batch: MixtureBatch) -> jax.Array:
+            heard = parts.encoder.audio(each["encoder"], batch.target)
+            text, image = known * batch.text, known * batch.image
+            return parts.fusion.apply(each["fusion"], heard, text, image)
+
+        return anchor
+
+    anchors = [make(each, float(not i)) for i, each in enumerate(_ensemble(params))]
+    return anchors[0] if len(anchors) == 1 else join_anchors(anchors)
+
+
+def _ensemble(params: Params) -> list[Params]:
+    return [params, *params.get("others", ())]
 
 
 def make_hearing(settings: Settings, parts: Parts, params: Params) -> Hearing:

@@ -142,10 +142,12 @@ class StartConfig:
     empty they come from ``separator``, and where both are, the encoder is random.
     Queries are embedded by the encoder that the separator was trained with.
     ``query_encoder`` names another one; unless its parameters are the same, it is
-    taken only with ``swap_query_encoder``.
+    taken only with ``swap_query_encoder``. ``other_encoders`` are folders, with commas
+    between them, of encoders built alike that listen for the reward as well.
     """
 
     encoder: str = ""
+    other_encoders: str = ""
     separator: str = ""
     query_encoder: str = ""
     swap_query_encoder: bool = False

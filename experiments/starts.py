@@ -34,6 +34,7 @@ class Start(NamedTuple):
     """What a stage starts from; ``separator`` is None for random weights.
 
     ``query`` embeds queries, ``reward`` listens to estimates; mostly they are one.
+    Parameters of further encoders that listen are under ``others`` of the reward's.
     """
 
     query: TrainedEncoder
@@ -65,7 +66,7 @@ def load_start(settings: Settings, parts: build.Parts) -> Start:
     judge = source if source.judge_params is not None else base
     return Start(
         _query_encoder(settings, base, source),
-        _encoder(source),
+        _with_others(settings, _encoder(source)),
         None if judge is None else judge.judge_params,
         None if judge is None else judge.config["judge"],
         None if base is None else (base.separator_params, base.model_state),
@@ -101,6 +102,19 @@ def _query_encoder(
 def _encoder(bundle: ModelBundle) -> TrainedEncoder:
     config = from_dict(EncoderConfig, bundle.config["encoder"])
     return TrainedEncoder(config, bundle.encoder_params)
+
+
+def _with_others(settings: Settings, encoder: TrainedEncoder) -> TrainedEncoder:
+    """Add the parameters of the other encoders that listen for the reward."""
+    paths = [path for path in settings.start.other_encoders.split(",") if path]
+    others = [_load(path, "other_encoders") for path in paths]
+    for bundle in filter(None, others):
+        parts = ("frontend", "encoder")
+        build.require_same(settings, bundle, "other_encoders", parts)
+    if not others:
+        return encoder
+    found = tuple(_encoder(bundle).params for bundle in others if bundle)
+    return encoder._replace(params={**encoder.params, "others": found})
 
 
 def load_named_encoder(

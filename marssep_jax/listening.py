@@ -6,14 +6,15 @@ magnitudes that the encoder would compute anyway, and so skips two STFTs a mask.
 It differs because a masked STFT is in general no STFT of any waveform.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from marssep_jax.encoders.contract import normalise
 from marssep_jax.features import Frontend
 from marssep_jax.reconstruct import make_reconstruct
-from marssep_jax.types import Estimate, Features, ListenFn
+from marssep_jax.types import AnchorFn, Estimate, Features, ListenFn, MixtureBatch
 
 EncodeFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
 
@@ -53,3 +54,43 @@ def make_grid_listener(frontend: Frontend, encode_grid: EncodeFn) -> ListenFn:
         return Estimate(encode_grid(jnp.log(magnitude + floor)), None, magnitude)
 
     return listen
+
+
+def join_listeners(listeners: Sequence[ListenFn]) -> ListenFn:
+    """Build a listener that several encoders hear through at once (ours).
+
+    Unit embeddings are laid side by side, so that a cosine with anchors of
+    ``join_anchors`` is the mean of the encoders' cosines. What one encoder can be
+    fooled into, the others may not hear.
+
+    Args:
+      listeners: of several encoders, in one order; waveform and magnitude are taken
+        from the first.
+
+    Raises:
+      ValueError: no listener.
+    """
+    if not listeners:
+        raise ValueError("listeners is empty, expected one or more")
+
+    def listen(mask: Float[Array, "b k g h w"], features: Features) -> Estimate:
+        heard = [each(mask, features) for each in listeners]
+        joined = jnp.concatenate([normalise(each.embedding) for each in heard], axis=-1)
+        return heard[0]._replace(embedding=joined)
+
+    return listen
+
+
+def join_anchors(anchors: Sequence[AnchorFn]) -> AnchorFn:
+    """Build the anchors that go with ``join_listeners``, in the same order.
+
+    Raises:
+      ValueError: no anchor.
+    """
+    if not anchors:
+        raise ValueError("anchors is empty, expected one or more")
+
+    def anchor(batch: MixtureBatch) -> Float[Array, "b k d"]:
+        return jnp.concatenate([normalise(each(batch)) for each in anchors], axis=-1)
+
+    return anchor

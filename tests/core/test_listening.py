@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from marssep_jax.listening import make_grid_listener, make_waveform_listener
+from marssep_jax.listening import (
+    join_anchors,
+    join_listeners,
+    make_grid_listener,
+    make_waveform_listener,
+)
 from marssep_jax.policy import beta_policy
 from marssep_jax.rewards import cosine_reward
 from marssep_jax.rollout import listener_agreement
@@ -111,3 +116,34 @@ def test_identical_listeners_agree_fully(world, batch, scene, groups):
     np.testing.assert_allclose(
         metrics["listening/first_mean"], metrics["listening/second_mean"], rtol=1e-6
     )
+
+
+def test_joined_encoders_give_the_mean_of_their_cosines(world, batch, scene):
+    """The second encoder hears the rows in another order and twice as loud."""
+
+    def turned(log_mag):
+        return 2.0 * jnp.roll(world.encode_grid(log_mag), 3, axis=-1) + 0.1
+
+    first, second = (
+        make_grid_listener(world.frontend, encode)
+        for encode in (world.encode_grid, turned)
+    )
+    anchors = (world.anchor, lambda given: 3.0 * world.anchor(given)[..., ::-1])
+    mask = np.random.default_rng(0).uniform(size=OPEN.shape).astype(np.float32)
+
+    def score(listen, anchor):
+        estimate = listen(mask, scene.features)
+        context = RewardContext(anchor(batch), batch.target, np.ones((4, 2)))
+        return cosine_reward()(estimate, context)
+
+    joined = score(join_listeners([first, second]), join_anchors(anchors))
+    apart = (score(first, anchors[0]) + score(second, anchors[1])) / 2
+    np.testing.assert_allclose(joined, apart, atol=1e-6)
+    assert float(np.abs(joined - score(first, anchors[0])).max()) > 0.05
+
+
+def test_an_empty_ensemble_is_refused():
+    with pytest.raises(ValueError, match="listeners is empty"):
+        join_listeners([])
+    with pytest.raises(ValueError, match="anchors is empty"):
+        join_anchors([])

@@ -85,6 +85,26 @@ def test_a_copy_of_the_query_encoder_is_no_swap(models):
     assert same_encoder(start.query, start.reward)
 
 
+def test_other_encoders_listen_as_well(models, tmp_path):
+    third = save_model(tmp_path / "third", 3, separator=False)
+    listed = f"{models[1]},{third}"
+    start = start_from(separator=models[0], other_encoders=listed)
+    assert same_encoder(start.query, start.reward)
+    assert "others" not in start.query.params
+    wanted = [load_bundle(path).encoder_params for path in (models[1], third)]
+    jax.tree.map(
+        np.testing.assert_array_equal, start.reward.params["others"], (*wanted,)
+    )
+
+
+def test_other_encoders_must_be_built_alike(models, tmp_path):
+    wide = save_model(tmp_path / "wide", 3, separator=False, embed_dim=24)
+    with pytest.raises(
+        ValueError, match=r"expected 24 as config\.start\.other_encoders"
+    ):
+        start_from(separator=models[0], other_encoders=wide)
+
+
 def test_queries_must_fit_the_separator(models, tmp_path):
     other = save_model(tmp_path / "wide", 3, separator=False, embed_dim=24)
     expected = "expected an encoder of 16 dimensions as config.separator has"
