@@ -13,6 +13,7 @@ from experiments.starts import load_start
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.estimators import sample_group
 from marssep_jax.objectives import analyse_scene
+from marssep_jax.policy import make_mask_policy
 from marssep_jax.rollout import listener_agreement
 from marssep_jax.update.policy import reward_context
 
@@ -46,7 +47,7 @@ def measure_agreement(
         for way in ("waveform", "grid")
     )
     compare = listener_agreement(waveform, grid, policy_parts.make_reward(settings.rl))
-    policy = policy_parts.make_mask_policy(settings.policy)
+    policy = make_mask_policy(settings.policy)
     anchor = policy_parts.make_anchor(parts, params)
 
     @jax.jit

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 
 from experiments.embeddings import CatalogueEmbedder
-from experiments.policy_parts import make_mask_fn
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     EncoderConfig,
@@ -22,6 +21,7 @@ from marssep_jax.encoders.inputs import make_inputs
 from marssep_jax.evaluation import JudgeFn, make_separate_fn
 from marssep_jax.features import make_frontend
 from marssep_jax.models import make_separator
+from marssep_jax.policy import mask_sampler
 from marssep_jax.types import Params
 
 # Models compared with each other may differ; more than a few are not at work at once.
@@ -47,7 +47,7 @@ def separation(
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """Return `make_separate_fn` of mixtures of one length and a kind of mask."""
     network = make_separator(separator)
-    mask_fn = make_mask_fn(mask, policy)
+    mask_fn = mask_sampler(mask, policy)
     return make_separate_fn(network.apply, make_frontend(frontend), length, mask_fn)
 
 

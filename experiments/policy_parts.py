@@ -7,55 +7,25 @@ import jax
 
 from experiments.build import Parts
 from experiments.settings import Settings
-from marssep_jax import advantages, estimators, policy, rewards, surrogates
-from marssep_jax.config import PolicyConfig, UpdateConfig
+from marssep_jax import advantages, estimators, rewards, surrogates
+from marssep_jax.config import UpdateConfig
 from marssep_jax.listening import (
     join_anchors,
     join_listeners,
     make_grid_listener,
     make_waveform_listener,
 )
+from marssep_jax.policy import make_mask_policy
 from marssep_jax.types import (
     AdvantageFn,
     AnchorFn,
     ListenFn,
-    MaskPolicy,
     MixtureBatch,
     Params,
     RewardFn,
-    SampleFn,
     SurrogateFn,
 )
 from marssep_jax.update.probe import Hearing
-
-
-def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
-    """Build the mask distribution."""
-    table = {
-        "beta": lambda: policy.beta_policy(
-            config.kappa, config.noise_patch, config.sampler
-        ),
-        "patch_beta": lambda: policy.patch_beta_policy(
-            config.kappa, config.action_patch
-        ),
-    }
-    return table[config.family]()
-
-
-def make_mask_fn(name: str, config: PolicyConfig) -> SampleFn | None:
-    """Build ``(key, proposal) -> mask``; None stands for the mode, P itself.
-
-    Args:
-      name: one of `marssep_jax.config.MASKS`.
-      config: the policy's.
-    """
-    policy = make_mask_policy(config)
-    table: dict[str, SampleFn | None] = {
-        "mode": None,
-        "mean": lambda key, proposal: policy.mean(proposal),
-        "sample": policy.sample,
-    }
-    return table[name]
 
 
 def make_reward(config: UpdateConfig) -> RewardFn:

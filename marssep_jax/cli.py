@@ -71,7 +71,7 @@ def separate(argv: Sequence[str]) -> int:
         ],
         [QueryItem(m, value, 1.0, label) for m, value, label in options.remove or []],
     )
-    rows = [_run_one(separator, job, query, options.overwrite) for job in jobs]
+    rows = [_run_one(separator, job, query, options) for job in jobs]
     interrupts.check()
     failed = sum(row["status"] == "failed" for row in rows)
     if options.json:
@@ -81,23 +81,26 @@ def separate(argv: Sequence[str]) -> int:
                 "checkpoint": checkpoint,
                 "queries": [list(row[:2]) for row in options.queries or []],
                 "remove": [list(row[:2]) for row in options.remove or []],
+                "mask": options.mask,
                 "files": rows,
             },
         )
     return 1 if failed else 0
 
 
-def _run_one(separator: Any, job: Any, query: Any, overwrite: bool) -> dict[str, Any]:
+def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, Any]:
     """Run one job; report a bad file and let the others go on."""
     from marssep_jax.file_jobs import run_job
 
     interrupts.check()
-    if not overwrite and all(path.exists() for path in job.outputs):
+    if not options.overwrite and all(path.exists() for path in job.outputs):
         print(f"{job.source}: skipped, {job.target} exists (see --overwrite)")
         return {"input": job.source, "status": "skipped", "target": str(job.target)}
     bar = _Progress(job.source)
     try:
-        row = run_job(separator, job, query, bar.show)
+        row = run_job(
+            separator, job, query, bar.show, mask=options.mask, seed=options.seed
+        )
     except (ValueError, OSError) as error:
         bar.clear()
         _complain("marssep separate", error)

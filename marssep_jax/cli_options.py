@@ -11,6 +11,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from marssep_jax.config import MASKS
+
 DEFAULT_CHECKPOINT = "runs/quickstart/checkpoint"
 SEPARATE_EXAMPLE = """example:
   marssep separate song.wav --output out --text "electric guitar" --residual
@@ -83,6 +85,8 @@ def separate_parser() -> _Parser:
                 help=f"{verb} {what}; may be repeated",
             )
     add("--weights", type=_weights, metavar="W,W,...", help="one for each query")
+    add("--mask", choices=MASKS, default="mode", help="of the policy; default mode")
+    add("--seed", type=int, default=0, help="of --mask sample")
     add("--residual", action="store_true", help="also write what is left")
     add("--format", choices=("wav", "flac"), default="wav", help="of the output")
     add("--overwrite", action="store_true", help="replace existing outputs")

@@ -121,9 +121,23 @@ def _require_distinct(jobs: Sequence[Job]) -> None:
 
 
 def run_job(
-    separator: Separator, job: Job, query: Query, progress: ProgressFn
+    separator: Separator,
+    job: Job,
+    query: Query,
+    progress: ProgressFn,
+    *,
+    mask: str = "mode",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Separate one file; its outputs appear whole, together, or not at all.
+
+    Args:
+      separator: the model.
+      job: of `plan_jobs`.
+      query: what to separate.
+      progress: hears which share of the file is done.
+      mask: see `marssep_jax.streaming.stream`.
+      seed: see there.
 
     Returns:
       The row of the JSON report.
@@ -147,11 +161,15 @@ def run_job(
             )
             for path in job.outputs
         ]
-        for part in separator.stream(reader.blocks(), info.rate_hz, query):
-            for writer, block in zip(writers, part, strict=False):
+        for part in separator.stream(
+            reader.blocks(), info.rate_hz, query, mask=mask, seed=seed
+        ):
+            for writer, block in zip(
+                writers, (part.estimate, part.residual), strict=False
+            ):
                 writer.write(block)
-            num_samples += part.target.shape[1]
-            peak = max(peak, float(np.abs(part.target + part.residual).max()))
+            num_samples += part.estimate.shape[1]
+            peak = max(peak, float(np.abs(part.estimate + part.residual).max()))
             progress(num_samples / max(info.num_samples, num_samples))
         for writer in writers:
             writer.finish()

@@ -23,9 +23,11 @@ from marssep_jax.config import (
     from_dict,
 )
 from marssep_jax.queries import (
+    Embedder,
     Query,
     QueryItem,
     as_items,
+    embed_item,
     embed_query,
     make_embedder,
     removal_items,
@@ -46,6 +48,8 @@ def separate(
     query: Query,
     *,
     window_batch: int | None = None,
+    mask: str = "mode",
+    seed: int = 0,
 ) -> Separation:
     """Separate a whole waveform; the twin of `Separator` without a class.
 
@@ -55,20 +59,65 @@ def separate(
       rate_hz: their rate.
       query: of `Separator.embed` or `marssep_jax.queries.embed_query`.
       window_batch: windows a step.
+      mask: "mode", "mean" or "sample" of the policy around the model's proposal.
+      seed: of what is sampled.
 
     Returns:
-      Target and residual of the mixture's shape, and the mask.
+      Estimate and residual of the mixture's shape, and the mask; no scores.
 
     Raises:
       ValueError: a mixture of another shape or type, or not finite.
     """
     rows = _checked_mixture(mixture)
     channels = rows if rows.ndim == 2 else rows[None]
-    parts = list(stream(bundle, [channels], rate_hz, query, window_batch=window_batch))
-    target, residual, mask = (
-        np.concatenate(pieces, axis=-1) for pieces in zip(*parts, strict=True)
+    options: dict[str, Any] = {"window_batch": window_batch, "mask": mask, "seed": seed}
+    parts = list(stream(bundle, [channels], rate_hz, query, **options))
+    estimate, residual, masks = (
+        np.concatenate([part[field] for part in parts], axis=-1) for field in range(3)
     )
-    return Separation(target.reshape(rows.shape), residual.reshape(rows.shape), mask)
+    return Separation(estimate.reshape(rows.shape), residual.reshape(rows.shape), masks)
+
+
+def score(
+    bundle: ModelBundle, mixture: Any, found: Separation, rate_hz: int, query: Query
+) -> dict[str, float]:
+    """Say what the model's own encoder makes of a separation.
+
+    Args:
+      bundle: the model; it has an encoder.
+      mixture: what was separated.
+      found: the separation.
+      rate_hz: their rate.
+      query: what was asked for.
+
+    Returns:
+      ``similarity`` and ``mixture_similarity``: cosine with the query's embedding,
+      of what was kept of it (the residual, for a query of removals alone) and of the
+      mixture; 0 for silence. The reward is made of such cosines, so they are no
+      independent judgement. ``energy_share``: of estimate against mixture.
+    """
+    described = found.residual if query.complement else found.estimate
+    power = [float(np.mean(np.square(rows))) for rows in (found.estimate, mixture)]
+    return {
+        "similarity": _similarity(bundle, described, rate_hz, query),
+        "mixture_similarity": _similarity(bundle, mixture, rate_hz, query),
+        "energy_share": power[0] / power[1] if power[1] else 0.0,
+    }
+
+
+def _similarity(
+    bundle: ModelBundle, waveform: Any, rate_hz: int, query: Query
+) -> float:
+    if not np.any(np.atleast_2d(waveform).mean(axis=0)):
+        return 0.0
+    item = QueryItem("audio", (np.asarray(waveform), rate_hz))
+    heard = embed_item(_embedder(bundle), bundle.encoder_params["encoder"], item)
+    return float(heard @ query.embedding)
+
+
+def _embedder(bundle: ModelBundle) -> Embedder:
+    config = from_dict(EncoderConfig, bundle.config["encoder"])
+    return make_embedder(config, frontend_config(bundle))
 
 
 def _checked_mixture(mixture: Any) -> np.ndarray:
@@ -90,6 +139,17 @@ def _checked_mixture(mixture: Any) -> np.ndarray:
 @dataclasses.dataclass(frozen=True)
 class Separator:
     """A loaded model, ready to separate.
+
+    >>> from marssep_jax.untrained import untrained_bundle
+    >>> separator = Separator(untrained_bundle())  # Separator.load("runs/...")
+    >>> mixture = np.random.default_rng(0).normal(0, 0.1, (2, 44_100))
+    >>> found = separator(mixture, 44_100, text="violin", remove="flute")
+    >>> found.estimate.shape, found.residual.shape
+    ((2, 44100), (2, 44100))
+    >>> bool(np.allclose(found.estimate + found.residual, mixture, atol=1e-6))
+    True
+    >>> sorted(found.scores)
+    ['energy_share', 'mixture_similarity', 'similarity']
 
     Attributes:
       bundle: parameters and settings.
@@ -163,10 +223,8 @@ class Separator:
                 "checkpoint has no encoder, expected one that understands words, clips "
                 "or pictures: a converted separator takes vectors of its own encoder"
             )
-        encoder_config = from_dict(EncoderConfig, self.bundle.config["encoder"])
-        embedder = make_embedder(encoder_config, frontend_config(self.bundle))
         params = self.bundle.encoder_params["encoder"]
-        return embed_query(embedder, params, items, remove)
+        return embed_query(_embedder(self.bundle), params, items, remove)
 
     def __call__(
         self,
@@ -177,6 +235,8 @@ class Separator:
         audio: Any = None,
         image: Any = None,
         remove: Any = None,
+        mask: str = "mode",
+        seed: int = 0,
     ) -> Separation:
         """Separate a waveform ``[t]`` or ``[channels, t]``, or a file.
 
@@ -187,6 +247,11 @@ class Separator:
           audio: see `embed`.
           image: see `embed`.
           remove: see `embed`.
+          mask: "mode", "mean" or "sample" of the policy.
+          seed: of what is sampled.
+
+        Returns:
+          Estimate, residual, mask, and scores as `score` gives them.
 
         Raises:
           ValueError: bad samples, rate or query.
@@ -196,12 +261,34 @@ class Separator:
         if rate is None:
             raise ValueError("rate is None, expected the mixture's sample rate in Hz")
         query = self.embed(text=text, audio=audio, image=image, remove=remove)
-        return separate(
-            self.bundle, mixture, rate, query, window_batch=self.window_batch
+        found = separate(
+            self.bundle,
+            mixture,
+            rate,
+            query,
+            window_batch=self.window_batch,
+            mask=mask,
+            seed=seed,
         )
+        scores = score(self.bundle, np.asarray(mixture), found, rate, query)
+        return found._replace(scores=scores)
 
     def stream(
-        self, blocks: Iterable[Float[np.ndarray, "c _"]], rate: int, query: Query
+        self,
+        blocks: Iterable[Float[np.ndarray, "c _"]],
+        rate: int,
+        query: Query,
+        *,
+        mask: str = "mode",
+        seed: int = 0,
     ) -> Iterator[Separation]:
-        """Separate blocks as they arrive; see `marssep_jax.inference.stream`."""
-        return stream(self.bundle, blocks, rate, query, window_batch=self.window_batch)
+        """Separate blocks as they arrive; see `marssep_jax.streaming.stream`."""
+        return stream(
+            self.bundle,
+            blocks,
+            rate,
+            query,
+            window_batch=self.window_batch,
+            mask=mask,
+            seed=seed,
+        )

@@ -20,6 +20,7 @@ from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import digamma as host_digamma
 
+from marssep_jax.config import MASKS, PolicyConfig
 from marssep_jax.sampling import (
     check_kappa,
     check_patch,
@@ -263,3 +264,33 @@ def patch_beta_policy(
     return MaskPolicy(
         log_prob=log_prob, entropy=entropy, kl=kl, mode=mode, mean=mean, **samplers
     )
+
+
+def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
+    """Build the policy that a config names."""
+    if config.family == "patch_beta":
+        return patch_beta_policy(config.kappa, config.action_patch)
+    return beta_policy(config.kappa, config.noise_patch, config.sampler)
+
+
+def mask_sampler(name: str, config: PolicyConfig) -> SampleFn | None:
+    """Build ``(key, proposal) -> mask`` for separation after training.
+
+    Args:
+      name: "mode", "mean" or "sample".
+      config: the policy's.
+
+    Returns:
+      The function; None for the mode, which is P itself.
+
+    Raises:
+      ValueError: another name.
+    """
+    if name not in MASKS:
+        raise ValueError(f"mask is {name!r}, expected one of {', '.join(MASKS)}")
+    if name == "mode":
+        return None
+    policy = make_mask_policy(config)
+    if name == "sample":
+        return policy.sample
+    return lambda key, proposal: policy.mean(proposal)

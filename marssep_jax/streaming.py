@@ -9,6 +9,7 @@ Nothing is normalised: target and residual add up to the mixture.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,9 +20,15 @@ from jaxtyping import Array, Float
 
 from marssep_jax.audio import RATE_RANGE_HZ, resample
 from marssep_jax.bundle import ModelBundle
-from marssep_jax.config import FrontendConfig, SeparatorConfig, from_dict
+from marssep_jax.config import (
+    FrontendConfig,
+    PolicyConfig,
+    SeparatorConfig,
+    from_dict,
+)
 from marssep_jax.features import make_frontend
 from marssep_jax.models import make_separator
+from marssep_jax.policy import mask_sampler
 from marssep_jax.queries import Query
 from marssep_jax.transfer import WindowPlan, make_transfer
 from marssep_jax.types import Params
@@ -30,6 +37,7 @@ from marssep_jax.windows import Window, cut_windows, fill_mirrored, join
 # ours: on a CPU a batch of windows takes as long as its windows one by one.
 ACCELERATOR_WINDOW_BATCH = 8
 
+ChoiceFn = Callable[[np.ndarray, Float[Array, "b h w"]], Float[Array, "b h w"]]
 MaskFn = Callable[
     [Params, Params, Float[Array, "b t"], Float[Array, " d"]], Float[Array, "b h w"]
 ]
@@ -38,18 +46,21 @@ MaskFn = Callable[
 class Separation(NamedTuple):
     """What a query found.
 
-    ``target`` and ``residual`` have the mixture's shape and rate and add up to
-    it; ``mask`` is the proposal P on the model's log-frequency grid.
+    ``estimate`` and ``residual`` have the mixture's shape and rate and add up to
+    it; ``mask`` is the one that made them, on the model's log-frequency grid.
+    ``scores``, of whole recordings alone, are described at
+    `marssep_jax.inference.score`.
     """
 
-    target: Float[np.ndarray, "*c t"]
+    estimate: Float[np.ndarray, "*c t"]
     residual: Float[np.ndarray, "*c t"]
     mask: Float[np.ndarray, "h w"]
+    scores: dict[str, float] | None = None
 
 
 @functools.lru_cache(maxsize=8)
 def make_mask_fn(frontend_config: FrontendConfig, config: SeparatorConfig) -> MaskFn:
-    """Build the jitted map from windows to the deterministic mask, the mode P."""
+    """Build the jitted map from windows to the proposal P, the mode."""
     frontend = make_frontend(frontend_config)
     network = make_separator(config)
 
@@ -79,6 +90,8 @@ def stream(
     query: Query,
     *,
     window_batch: int | None = None,
+    mask: str = "mode",
+    seed: int = 0,
 ) -> Iterator[Separation]:
     """Separate a recording that arrives in blocks, in constant memory.
 
@@ -88,31 +101,39 @@ def stream(
       rate_hz: their rate.
       query: what to separate.
       window_batch: windows a step; default 1 on a CPU, else 8.
+      mask: "mode", "mean" or "sample" of the policy around P.
+      seed: of what is sampled; every window has a key of its own.
 
     Yields:
-      Consecutive parts; their targets, residuals and masks are to be
+      Consecutive parts; their estimates, residuals and masks are to be
       concatenated along the last axis.
 
     Raises:
-      ValueError: a sample rate out of range.
+      ValueError: a sample rate out of range, or another mask.
     """
     _require_rate(rate_hz)
+    choose = _make_choice(mask, _policy_of(bundle))
+    keys = _keys(seed)
     config = frontend_config(bundle)
     plan = make_transfer(config, rate_hz).plan
     if window_batch is None:
         on_cpu = jax.default_backend() == "cpu"
         window_batch = 1 if on_cpu else ACCELERATOR_WINDOW_BATCH
-    target_tail = mask_tail = None
+    tail = mask_tail = None
     windows = cut_windows(blocks, plan.length, plan.stride)
     for group in _grouped(windows, window_batch):
-        masks, targets = _separate_group(bundle, group, plan, query, window_batch)
-        for window, mask, target in zip(group, masks, targets, strict=False):
+        proposals = _propose(bundle, group, plan, query, window_batch)
+        masks = choose(np.stack([next(keys) for _ in range(window_batch)]), proposals)
+        estimates = _apply(group, masks, config, plan)
+        for window, chosen, estimate in zip(
+            group, np.asarray(masks), estimates, strict=False
+        ):
             columns = _num_columns(window.num_valid, config, plan)
-            ready, target_tail = join(
-                target_tail, target[:, : window.num_valid], plan.overlap, window.is_last
+            ready, tail = join(
+                tail, estimate[:, : window.num_valid], plan.overlap, window.is_last
             )
             mask_ready, mask_tail = join(
-                mask_tail, mask[:, :columns], plan.overlap_frames, window.is_last
+                mask_tail, chosen[:, :columns], plan.overlap_frames, window.is_last
             )
             mixture = window.samples[:, : ready.shape[1]]
             yield Separation(ready, mixture - ready, mask_ready)
@@ -135,37 +156,68 @@ def _grouped(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
         yield group
 
 
-def _separate_group(
+def _policy_of(bundle: ModelBundle) -> PolicyConfig:
+    """Return the policy that a model was reinforced with, or the paper's."""
+    return from_dict(PolicyConfig, bundle.config.get("policy") or {})
+
+
+@functools.lru_cache(maxsize=8)
+def _make_choice(name: str, config: PolicyConfig) -> ChoiceFn:
+    """Build the jitted map from keys [b, 2] and proposals to masks [b, h, w]."""
+    sample = mask_sampler(name, config)
+    if sample is None:
+        return lambda keys, proposals: proposals
+
+    def choose(keys: Array, proposals: Array) -> Array:
+        return jax.vmap(sample)(jax.random.wrap_key_data(keys), proposals)
+
+    return jax.jit(choose)
+
+
+def _keys(seed: int) -> Iterator[np.ndarray]:
+    """Yield the raw key of every window; one does not depend on the batch's size."""
+    root = jax.random.key(seed)
+    for index in itertools.count():
+        yield np.asarray(jax.random.key_data(jax.random.fold_in(root, index)))
+
+
+def _propose(
     bundle: ModelBundle,
     group: Sequence[Window],
     plan: WindowPlan,
     query: Query,
     window_batch: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return masks [b, h, w] and targets [b, c, t] of windows, b fixed."""
+) -> Float[Array, "b h w"]:
+    """Return proposals of windows; those that are missing from the batch are empty."""
     config = frontend_config(bundle)
     separator_config = from_dict(SeparatorConfig, bundle.config["separator"])
-    transfer = make_transfer(config, plan.rate_hz)
-    empty = np.zeros_like(group[0].samples)
-    samples = np.stack(
-        [w.samples for w in group] + [empty] * (window_batch - len(group))
-    )
-    mono = samples.mean(axis=1)
+    mono = np.zeros((window_batch, plan.length), np.float32)
     for row, window in enumerate(group):
-        mono[row] = fill_mirrored(mono[row], window.num_valid)
+        mono[row] = fill_mirrored(window.samples.mean(axis=0), window.num_valid)
     heard = resample(mono, plan.rate_hz, config.sample_rate_hz, config.num_samples)
-    mask = make_mask_fn(config, separator_config)(
+    proposal = make_mask_fn(config, separator_config)(
         bundle.separator_params, bundle.model_state, jnp.asarray(heard), query.embedding
     )
-    if query.complement:
-        mask = 1.0 - mask
-    gain = transfer.spread(mask)
+    return 1.0 - proposal if query.complement else proposal
+
+
+def _apply(
+    group: Sequence[Window],
+    masks: Float[Array, "b h w"],
+    config: FrontendConfig,
+    plan: WindowPlan,
+) -> Float[np.ndarray, "b c t"]:
+    """Return the estimates of windows; every channel goes through one mask."""
+    transfer = make_transfer(config, plan.rate_hz)
+    gain = transfer.spread(masks)
+    samples = np.zeros((masks.shape[0], *group[0].samples.shape), np.float32)
+    samples[: len(group)] = [window.samples for window in group]
     # Channel by channel: one compilation whatever their number, and less memory.
-    targets = [
+    estimates = [
         np.asarray(transfer.apply(gain, jnp.asarray(samples[:, c])))
         for c in range(samples.shape[1])
     ]
-    return np.asarray(mask), np.stack(targets, axis=1)
+    return np.stack(estimates, axis=1)
 
 
 def _require_rate(rate_hz: int) -> None:

@@ -58,7 +58,7 @@ def _row(
     draw = np.random.default_rng(0)
     mixture = 0.1 * draw.standard_normal(int(seconds * rate_hz)).astype(np.float32)
     query = Query(jax.random.normal(jax.random.key(1), (dim,)) / dim**0.5)
-    jobs = {"ours": lambda: separate(bundle, mixture, rate_hz, query).target}
+    jobs = {"ours": lambda: separate(bundle, mixture, rate_hz, query).estimate}
     ours = alternate(jobs, rounds)["ours"].over(seconds)
     real_time = Timing((1.0,) * rounds)
     return ratio_row(name, ours, "the sound's own length", real_time)

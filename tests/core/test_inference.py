@@ -4,45 +4,25 @@ import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from marssep_jax.audio import write_audio
-from marssep_jax.bundle import ModelBundle, save_bundle
-from marssep_jax.config import (
-    EncoderConfig,
-    FrontendConfig,
-    SeparatorConfig,
-    to_dict,
-)
-from marssep_jax.encoders import make_encoder
-from marssep_jax.inference import Separator, separate
-from marssep_jax.models import make_separator
+from marssep_jax.bundle import save_bundle
+from marssep_jax.config import FrontendConfig, to_dict
+from marssep_jax.inference import Separator, score, separate
 from marssep_jax.streaming import make_mask_fn
 from marssep_jax.transfer import make_transfer
+from marssep_jax.untrained import SEPARATOR, untrained_bundle
 
-FRONTEND = FrontendConfig(num_samples=4_096, num_rows=32)
-SEPARATOR = SeparatorConfig("compact", embed_dim=12, num_channels=8, widths=(8, 16))
-ENCODER = EncoderConfig(embed_dim=12, audio_widths=(8,), image_widths=(8,))
 # Windows of 0.256 s, so this holds a dozen of them.
 LENGTH_S = 2.0
 
 
 @functools.cache
 def tiny_bundle():
-    network_key, encoder_key = jax.random.split(jax.random.key(0))
-    params, state = make_separator(SEPARATOR).init(network_key, FRONTEND)
-    return ModelBundle(
-        config={
-            "frontend": to_dict(FRONTEND),
-            "separator": to_dict(SEPARATOR),
-            "encoder": to_dict(ENCODER),
-        },
-        separator_params=params,
-        model_state=state,
-        encoder_params={"encoder": make_encoder(ENCODER, FRONTEND).init(encoder_key)},
-        judge_params=None,
-    )
+    return untrained_bundle()
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +45,11 @@ def noise(channels, num_samples, seed=0):
 def test_parts_add_up_and_keep_their_shape(separator, query, rate, channels):
     mixture = noise(channels, round(rate * LENGTH_S) + 7)
     found = separate(separator.bundle, mixture, rate, query)
-    assert found.target.shape == found.residual.shape == mixture.shape
-    assert found.target.dtype == found.residual.dtype == np.float32
+    assert found.estimate.shape == found.residual.shape == mixture.shape
+    assert found.estimate.dtype == found.residual.dtype == np.float32
     # One float32 subtraction and one addition.
-    np.testing.assert_allclose(found.target + found.residual, mixture, atol=1e-7)
-    assert 0.05 < np.std(found.target) / np.std(mixture) < 0.95
+    np.testing.assert_allclose(found.estimate + found.residual, mixture, atol=1e-7)
+    assert 0.05 < np.std(found.estimate) / np.std(mixture) < 0.95
     # Rounding to the model's rate may cost or gain the last frame.
     assert found.mask.shape[0] == 32
     assert abs(found.mask.shape[1] - (1 + LENGTH_S * 16_000 // 256)) <= 1
@@ -89,7 +69,7 @@ def test_flat_mask_scales_the_recording_without_a_seam(query, num_samples):
     mixture = noise(2, num_samples)
     found = separate(constant_bundle(0.25), mixture, 44_100, query)
     # FFTs in float32: 1e-6 of samples below one, at joins and ends alike.
-    np.testing.assert_allclose(found.target, 0.25 * mixture, atol=1e-6)
+    np.testing.assert_allclose(found.estimate, 0.25 * mixture, atol=1e-6)
     np.testing.assert_allclose(found.mask, 0.25, atol=1e-6)
 
 
@@ -98,7 +78,7 @@ def test_channels_share_one_mask(separator, query):
     scales = np.array([[1.0], [0.5], [-0.25]], np.float32)
     found = separate(separator.bundle, scales * left, 22_050, query)
     # Equal masks keep proportions; scaling by powers of two is exact.
-    np.testing.assert_allclose(found.target, scales * found.target[:1], atol=1e-7)
+    np.testing.assert_allclose(found.estimate, scales * found.estimate[:1], atol=1e-7)
 
 
 def test_blocks_do_not_change_the_result(separator, query):
@@ -107,8 +87,8 @@ def test_blocks_do_not_change_the_result(separator, query):
     for size in (1_000, 7_777):
         blocks = [mixture[:, i : i + size] for i in range(0, 30_000, size)]
         parts = list(separator.stream(blocks, 44_100, query))
-        streamed = np.concatenate([part.target for part in parts], axis=1)
-        np.testing.assert_array_equal(streamed, whole.target)
+        streamed = np.concatenate([part.estimate for part in parts], axis=1)
+        np.testing.assert_array_equal(streamed, whole.estimate)
         mask = np.concatenate([part.mask for part in parts], axis=1)
         np.testing.assert_array_equal(mask, whole.mask)
 
@@ -124,7 +104,7 @@ def test_endless_stream_flows(separator, query):
             yield block
 
     stream = separator.stream(endless(), 16_000, query)
-    num_out = sum(part.target.shape[1] for part in itertools.islice(stream, 50))
+    num_out = sum(part.estimate.shape[1] for part in itertools.islice(stream, 50))
     num_in = next(taken) * 4_096
     assert 0 < num_in - num_out <= 2 * 4_096
 
@@ -134,7 +114,7 @@ def test_windows_together_or_one_by_one(separator, query):
     alone = separate(separator.bundle, mixture, 16_000, query, window_batch=1)
     batched = separate(separator.bundle, mixture, 16_000, query, window_batch=4)
     # The network sums in another order at another batch size: float32 rounding.
-    np.testing.assert_allclose(alone.target, batched.target, atol=1e-5)
+    np.testing.assert_allclose(alone.estimate, batched.estimate, atol=1e-5)
 
 
 def test_few_compilations_whatever_the_lengths(query):
@@ -158,8 +138,8 @@ def test_few_compilations_whatever_the_lengths(query):
 
 def test_louder_recording_gives_a_louder_target(separator, query):
     mixture = noise(1, 16_000)
-    quiet = separate(separator.bundle, mixture, 16_000, query).target
-    loud = separate(separator.bundle, 4 * mixture, 16_000, query).target
+    quiet = separate(separator.bundle, mixture, 16_000, query).estimate
+    loud = separate(separator.bundle, 4 * mixture, 16_000, query).estimate
     # The network sees levels relative to the clip's; only the log floor differs.
     np.testing.assert_allclose(loud, 4 * quiet, atol=1e-4)
 
@@ -168,7 +148,7 @@ def test_removal_alone_leaves_the_rest(separator):
     mixture = noise(1, 9_000)
     kept = separator(mixture, 16_000, remove="violin")
     violin = separator(mixture, 16_000, text="violin")
-    np.testing.assert_allclose(kept.target, violin.residual, atol=1e-6)
+    np.testing.assert_allclose(kept.estimate, violin.residual, atol=1e-6)
 
 
 def test_negative_query_changes_the_mask(separator):
@@ -180,7 +160,7 @@ def test_negative_query_changes_the_mask(separator):
 
 def test_silence_stays_silent(separator, query):
     found = separate(separator.bundle, np.zeros((2, 9_000)), 44_100, query)
-    assert not found.target.any()
+    assert not found.estimate.any()
     assert not found.residual.any()
 
 
@@ -194,15 +174,15 @@ def test_loaded_model_separates_a_file(separator, tmp_path):
         loaded = Separator.load(place)
         found = loaded(tmp_path / "a.wav", **queries)
         expected = separator(mixture, 22_050, **queries)
-        np.testing.assert_allclose(found.target, expected.target, atol=1e-6)
+        np.testing.assert_allclose(found.estimate, expected.estimate, atol=1e-6)
 
 
 def test_one_dimensional_in_one_dimensional_out(separator, query):
     mixture = noise(1, 5_000)
     flat = separate(separator.bundle, mixture[0], 16_000, query)
-    assert flat.target.shape == (5_000,)
+    assert flat.estimate.shape == (5_000,)
     stacked = separate(separator.bundle, mixture, 16_000, query)
-    np.testing.assert_array_equal(flat.target, stacked.target[0])
+    np.testing.assert_array_equal(flat.estimate, stacked.estimate[0])
 
 
 @pytest.mark.parametrize(
@@ -224,3 +204,70 @@ def test_bad_mixtures_are_named(separator, mixture, rate, message):
 def test_no_query_is_named(separator):
     with pytest.raises(ValueError, match="query is empty, expected a text"):
         separator(np.zeros(9), 16_000)
+
+
+def test_mean_mask_is_the_policys_mean(separator, query):
+    mixture = noise(1, 9_000)
+    mode = separate(separator.bundle, mixture, 16_000, query)
+    mean = separate(separator.bundle, mixture, 16_000, query, mask="mean")
+    np.testing.assert_allclose(mean.mask, (1 + 9 * mode.mask) / 11, atol=1e-6)
+
+
+def test_sampled_masks_follow_seed_and_policy(separator, query):
+    mixture = noise(1, 30_000)
+    sample = functools.partial(separate, separator.bundle, mixture, 16_000, query)
+    mode = sample()
+    first, again, other = (sample(mask="sample", seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.mask, again.mask)
+    assert np.abs(first.mask - other.mask).max() > 0.1
+    # Means over tens of thousands of bins; a Beta's spread is below 0.15.
+    mean = (1 + 9 * mode.mask) / 11
+    assert abs(float((first.mask - mean).mean())) < 0.01
+    together = sample(mask="sample", seed=3, window_batch=4)
+    np.testing.assert_allclose(together.estimate, first.estimate, atol=1e-5)
+    np.testing.assert_allclose(first.estimate + first.residual, mixture, atol=1e-6)
+
+
+def test_sampled_masks_have_the_patches_they_were_reinforced_with(separator, query):
+    policy = {"kappa": 9.0, "family": "patch_beta", "action_patch": [4, 4]}
+    bundle = separator.bundle
+    bundle = bundle._replace(config=bundle.config | {"policy": policy})
+    mask = separate(bundle, noise(1, 3_000), 16_000, query, mask="sample").mask
+    blocks = mask[:, :8].reshape(8, 4, 2, 4)
+    np.testing.assert_array_equal(blocks, blocks[:, :1, :, :1] + 0 * blocks)
+
+
+def test_other_masks_are_named(separator):
+    with pytest.raises(ValueError, match="mask is 'median', expected one of"):
+        separator(noise(1, 9_000), 16_000, text="violin", mask="median")
+
+
+def test_scores_are_cosines_and_a_share(separator):
+    mixture = noise(2, 9_000)
+    found = separator(mixture, 16_000, text="violin")
+    asked = separator.embed(text="violin").embedding
+    for name, waveform in (
+        ("similarity", found.estimate),
+        ("mixture_similarity", mixture),
+    ):
+        heard = separator.embed(audio=(waveform, 16_000)).embedding
+        expected = float(jnp.dot(heard, asked))
+        assert found.scores[name] == pytest.approx(expected, abs=1e-5)
+    share = np.mean(found.estimate**2) / np.mean(mixture**2)
+    assert found.scores["energy_share"] == pytest.approx(share, rel=1e-5)
+
+
+def test_scores_of_a_removal_are_of_what_was_removed(separator):
+    mixture = noise(1, 9_000)
+    kept = separator(mixture, 16_000, remove="violin")
+    violin = separator(mixture, 16_000, text="violin")
+    assert kept.scores["similarity"] == pytest.approx(
+        violin.scores["similarity"], abs=1e-4
+    )
+
+
+def test_scores_of_silence(separator, query):
+    silence = np.zeros((1, 9_000), np.float32)
+    found = separate(separator.bundle, silence, 16_000, query)
+    scores = score(separator.bundle, silence, found, 16_000, query)
+    assert scores == {"similarity": 0.0, "mixture_similarity": 0.0, "energy_share": 0.0}

@@ -108,7 +108,7 @@ def test_policy_families(config, expected):
     make, *arguments = expected
     proposal = np.linspace(0.1, 0.9, 32, dtype=np.float32).reshape(8, 4)
     seen = []
-    for made in (policy_parts.make_mask_policy(config), make(*arguments)):
+    for made in (policy.make_mask_policy(config), make(*arguments)):
         mask = jax.jit(made.sample)(jax.random.key(1), proposal)
         seen.append((mask, jax.jit(made.log_prob)(proposal, mask)))
     jax.tree.map(np.testing.assert_array_equal, *seen)

@@ -143,7 +143,7 @@ def test_checkpoint_is_the_model_that_was_evaluated(chain, data, manifest):
     mixture, rate = soundfile.read(folder / "mixture.wav", dtype="float32")
     expected, _ = soundfile.read(folder / "estimate_text.wav", dtype="float32")
     separator = marssep_jax.Separator.load(chain / "checkpoint")
-    found = separator(mixture, rate, text=words).target
+    found = separator(mixture, rate, text=words).estimate
     # 16-bit files; the signal's level is a tenth of full scale.
     np.testing.assert_allclose(np.squeeze(found), expected, atol=1e-3)
     assert separator.bundle.config["stage"] == "policy"
