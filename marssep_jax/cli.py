@@ -15,8 +15,10 @@ from marssep_jax import interrupts
 from marssep_jax._version import __version__
 from marssep_jax.cli_options import (
     check_json,
+    check_queries,
     check_separate,
     checkpoint_or_default,
+    export_parser,
     inspect_parser,
     parse,
     separate_parser,
@@ -26,6 +28,7 @@ OVERVIEW = """usage: marssep COMMAND ...
 
   separate   get one sound out of recordings: by words, a clip or a picture
   inspect    show what a checkpoint is
+  export     write a separator as one file that JAX runs by itself
 
 example:
   marssep separate song.wav --output out --text violin
@@ -57,20 +60,10 @@ def separate(argv: Sequence[str]) -> int:
         options.inputs, options.output, f".{options.format}", options.residual
     )
     from marssep_jax.inference import Separator
-    from marssep_jax.queries import QueryItem
 
     with _naming_checkpoint("--checkpoint", checkpoint):
         separator = Separator.load(checkpoint)
-    weights = options.weights or [1.0] * len(options.queries or [])
-    query = separator.compose(
-        [
-            QueryItem(modality, value, weight, label)
-            for (modality, value, label), weight in zip(
-                options.queries or [], weights, strict=True
-            )
-        ],
-        [QueryItem(m, value, 1.0, label) for m, value, label in options.remove or []],
-    )
+    query = _compose(separator, options)
     rows = [_run_one(separator, job, query, options) for job in jobs]
     interrupts.check()
     failed = sum(row["status"] == "failed" for row in rows)
@@ -86,6 +79,49 @@ def separate(argv: Sequence[str]) -> int:
             },
         )
     return 1 if failed else 0
+
+
+def _compose(separator: Any, options: Any) -> Any:
+    """Embed the queries of a command, in the order they were typed."""
+    from marssep_jax.queries import QueryItem
+
+    weights = options.weights or [1.0] * len(options.queries or [])
+    return separator.compose(
+        [
+            QueryItem(modality, value, weight, label)
+            for (modality, value, label), weight in zip(
+                options.queries or [], weights, strict=True
+            )
+        ],
+        [QueryItem(m, value, 1.0, label) for m, value, label in options.remove or []],
+    )
+
+
+def export(argv: Sequence[str]) -> int:
+    """Run ``marssep export``."""
+    options = parse(export_parser(), argv)
+    check_queries(options)
+    check_json(options.output, "--output")
+    from marssep_jax.exporting import export_forward, save_export
+    from marssep_jax.inference import Separator
+
+    with _naming_checkpoint("CHECKPOINT", options.checkpoint):
+        separator = Separator.load(options.checkpoint)
+    asked = options.queries or options.remove
+    exported = export_forward(
+        separator.bundle,
+        _compose(separator, options) if asked else None,
+        batch=options.batch,
+        platforms=options.platforms.split(","),
+    )
+    size = save_export(options.output, exported)
+    shapes = ", ".join(str(aval.shape) for aval in exported.in_avals)
+    rate = separator.bundle.config["frontend"]["sample_rate_hz"]
+    print(
+        f"{options.output}: {size / 1e6:.1f} MB, takes float32 {shapes} at {rate} Hz, "
+        f"runs on {', '.join(exported.platforms)}"
+    )
+    return 0
 
 
 def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, Any]:
@@ -167,6 +203,7 @@ def _write_json(path: str, value: dict[str, Any]) -> None:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "separate": separate,
     "inspect": inspect,
+    "export": export,
 }
 
 
@@ -206,7 +243,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not argv or argv[0] not in COMMANDS:
             given = repr(argv[0]) if argv else "missing"
-            raise ValueError(f"COMMAND is {given}, expected {' or '.join(COMMANDS)}")
+            raise ValueError(
+                f"COMMAND is {given}, expected one of {', '.join(COMMANDS)}"
+            )
         who = f"marssep {argv[0]}"
         return COMMANDS[argv[0]](argv[1:])
     except SystemExit as stop:  # --help

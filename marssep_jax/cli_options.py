@@ -23,6 +23,11 @@ INSPECT_EXAMPLE = """example:
 """
 
 
+EXPORT_EXAMPLE = """example:
+  marssep export runs/quickstart/checkpoint --output violin.jaxexport --text violin
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that leaves the error's form and exit status to `main`."""
 
@@ -57,6 +62,26 @@ def _weights(text: str) -> list[float]:
     return weights
 
 
+def _add_queries(parser: argparse.ArgumentParser) -> None:
+    for group, verb in (("", "separate"), ("remove-", "remove")):
+        dest = "remove" if group else "queries"
+        for modality, what in (
+            ("text", "what words say"),
+            ("audio", "what sounds like a clip"),
+            ("image", "what a picture shows"),
+        ):
+            parser.add_argument(
+                f"--{group}{modality}",
+                action=_Append,
+                dest=dest,
+                metavar=modality.upper(),
+                help=f"{verb} {what}; may be repeated",
+            )
+    parser.add_argument(
+        "--weights", type=_weights, metavar="W,W,...", help="one for each query"
+    )
+
+
 def separate_parser() -> _Parser:
     """Return the parser of ``marssep separate``."""
     parser = _Parser(
@@ -70,21 +95,7 @@ def separate_parser() -> _Parser:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="files, folders, - for stdin")
     add("--output", required=True, metavar="DIR", help="folder for NAME_target.wav")
-    for group, verb in (("", "separate"), ("remove-", "remove")):
-        dest = "remove" if group else "queries"
-        for modality, what in (
-            ("text", "what words say"),
-            ("audio", "what sounds like a clip"),
-            ("image", "what a picture shows"),
-        ):
-            add(
-                f"--{group}{modality}",
-                action=_Append,
-                dest=dest,
-                metavar=modality.upper(),
-                help=f"{verb} {what}; may be repeated",
-            )
-    add("--weights", type=_weights, metavar="W,W,...", help="one for each query")
+    _add_queries(parser)
     add("--mask", choices=MASKS, default="mode", help="of the policy; default mode")
     add("--seed", type=int, default=0, help="of --mask sample")
     add("--residual", action="store_true", help="also write what is left")
@@ -106,6 +117,26 @@ def inspect_parser() -> _Parser:
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder")
     parser.add_argument("--json", metavar="PATH", help="write the same as JSON")
+    return parser
+
+
+def export_parser() -> _Parser:
+    """Return the parser of ``marssep export``."""
+    parser = _Parser(
+        prog="marssep export",
+        description="Write a separator's forward as one file that jax.export loads "
+        "without this package. Without a query it takes embeddings as well.",
+        epilog=EXPORT_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder")
+    parser.add_argument("--output", required=True, metavar="FILE", help="the file")
+    _add_queries(parser)
+    parser.add_argument("--batch", type=int, default=1, help="windows of a call")
+    parser.add_argument(
+        "--platforms", default="cpu", metavar="P,P,...", help="cpu, cuda, rocm, tpu"
+    )
     return parser
 
 
@@ -131,23 +162,32 @@ def check_separate(options: argparse.Namespace) -> None:
     Raises:
       ValueError: an empty query, none at all, or weights that do not fit.
     """
-    for _, value, label in [*(options.queries or []), *(options.remove or [])]:
-        if not value.strip():
-            raise ValueError(f"{label} is {value!r}, expected some words or a file")
-    num_queries = len(options.queries or [])
-    if not num_queries and not options.remove:
+    check_queries(options)
+    if not options.queries and not options.remove:
         raise ValueError(
             "query is missing, expected at least one of --text, --audio, --image, "
             "--remove-text, --remove-audio, --remove-image"
         )
+    if not options.output:
+        raise ValueError("--output is '', expected a folder")
+    check_json(options.json)
+
+
+def check_queries(options: argparse.Namespace) -> None:
+    """Check that queries say something, and that weights fit them.
+
+    Raises:
+      ValueError: an empty query, or another number of weights.
+    """
+    for _, value, label in [*(options.queries or []), *(options.remove or [])]:
+        if not value.strip():
+            raise ValueError(f"{label} is {value!r}, expected some words or a file")
+    num_queries = len(options.queries or [])
     if options.weights and len(options.weights) != num_queries:
         raise ValueError(
             f"--weights has {len(options.weights)} numbers, expected one for each of "
             f"{num_queries} queries"
         )
-    if not options.output:
-        raise ValueError("--output is '', expected a folder")
-    check_json(options.json)
 
 
 def check_json(path: str | None, flag: str = "--json") -> None:

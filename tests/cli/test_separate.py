@@ -172,6 +172,27 @@ def test_weights_matter(separate, recording, tmp_path):
     np.testing.assert_allclose(targets[1], targets[2], atol=1e-6)
 
 
+def test_other_masks_can_be_asked_for(separate, recording, tmp_path):
+    source = recording("a.wav")
+    found = {}
+    for name, options in {
+        "mode": [],
+        "mean": ["--mask", "mean"],
+        "sample": ["--mask", "sample", "--seed", "5"],
+        "again": ["--mask", "sample", "--seed", "5"],
+        "other": ["--mask", "sample", "--seed", "6"],
+    }.items():
+        separate(
+            source, "--text", "violin", "--overwrite", *options, "--json", "r.json"
+        )
+        found[name], _ = soundfile.read(tmp_path / "out" / "a_target.wav")
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert report["mask"] == (options[1] if options else "mode")
+    np.testing.assert_array_equal(found["sample"], found["again"])
+    for first, second in (("mode", "mean"), ("mode", "sample"), ("sample", "other")):
+        assert np.abs(found[first] - found[second]).max() > 1e-3
+
+
 def test_removal_alone_is_the_residual_of_the_query(separate, recording, tmp_path):
     source = recording("a.wav", subtype="FLOAT")
     separate(source, "--text", "violin", "--residual")
@@ -223,7 +244,7 @@ def test_inspect_says_what_the_checkpoint_is(marssep, checkpoint, tmp_path):
         assert shown in outcome.out
 
 
-@pytest.mark.parametrize("command", [[], ["separate"], ["inspect"]])
+@pytest.mark.parametrize("command", [[], ["separate"], ["inspect"], ["export"]])
 def test_help_shows_an_example(marssep, command):
     outcome = marssep(*command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
