@@ -1,0 +1,65 @@
+"""A short run of the fuzzer, and proof that it would notice."""
+
+import random
+import time
+
+import pytest
+
+from marssep_jax import cli
+from tests.fuzz import fuzz, mutate
+
+CASE = fuzz.Case(["inspect", "model"], {"a": b"1"})
+
+
+def test_a_hundred_mutated_inputs(capfd):
+    assert fuzz.main(["--num=100"]) == 0
+    assert "0 of 100 failed" in capfd.readouterr().out
+
+
+def answer(code, said="", write=()):
+    def main(argv):
+        if said:
+            print(said, file=fuzz.sys.stderr)
+        for name in write:
+            with open(name, "w", encoding="utf-8"):
+                pass
+        return code
+
+    return main
+
+
+def broken(argv):
+    raise KeyError("frontend")
+
+
+def slow(argv):
+    time.sleep(30)
+
+
+@pytest.mark.parametrize(
+    ("main", "wrong"),
+    [
+        (answer(1, "path is 'a', expected b"), ""),
+        (answer(0), ""),
+        (answer(1, "one line\nand another"), "said 'one line"),
+        (answer(1), "said ''"),
+        (answer(1, "KeyError: 'x' (MARSSEP_DEBUG=1 shows where)"), "said 'KeyError"),
+        (answer(139), "exit status 139"),
+        (answer(1, "no room", [".a.part"]), "left behind: ['.a.part']"),
+        (broken, "KeyError: 'frontend'"),
+        (slow, "longer than 1 s"),
+    ],
+)
+def test_what_counts_as_a_failure(monkeypatch, tmp_path, main, wrong):
+    monkeypatch.setattr(cli, "main", main)
+    monkeypatch.setattr(fuzz, "LIMIT_S", 1)
+    found = fuzz.run(CASE, tmp_path)
+    assert wrong in found
+    assert bool(wrong) == bool(found)
+
+
+def test_a_case_is_a_function_of_its_number():
+    raw = (fuzz.SEEDS / "pcm16.wav").read_bytes()
+    first, again, other = (mutate.damage(raw, random.Random(n)) for n in (1, 1, 2))
+    assert first == again != other
+    assert first != raw
