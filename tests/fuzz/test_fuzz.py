@@ -43,7 +43,7 @@ def slow(argv):
         (answer(0), ""),
         (answer(1, "one line\nand another"), "said 'one line"),
         (answer(1), "said ''"),
-        (answer(1, "KeyError: 'x' (MARSSEP_DEBUG=1 shows where)"), "said 'KeyError"),
+        (answer(1, "KeyError: 'x' (MARSSEP_DEBUG=1 shows where)"), 'said "KeyError'),
         (answer(139), "exit status 139"),
         (answer(1, "no room", [".a.part"]), "left behind: ['.a.part']"),
         (broken, "KeyError: 'frontend'"),
