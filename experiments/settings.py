@@ -249,18 +249,7 @@ def _section(name: str, values: Any) -> Any:
             f"config.{name}.{unknown[0]} is unknown, expected one of "
             + ", ".join(sorted(known))
         )
-    for key, value in values.items():
-        _check_type(f"config.{name}.{key}", value, getattr(default, key))
     try:
         return from_dict(type(default), to_dict(default) | dict(values))
     except (TypeError, ValueError) as error:
         raise ValueError(f"config.{name}.{error}") from error
-
-
-def _check_type(name: str, value: Any, default: Any) -> None:
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        for item in value:
-            _check_type(name, item, default[0])
-        return
-    kinds = (int, float) if isinstance(default, float) else (type(default),)
-    require(type(value) in kinds, name, value, f"a value of type {kinds[-1].__name__}")

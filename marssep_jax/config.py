@@ -313,4 +313,20 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
             + ", ".join(sorted(fields))
         )
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for key, value in plain.items():
+        check_type(key, value, fields[key].default)
     return kind(**plain)
+
+
+def check_type(name: str, value: object, default: object) -> None:
+    """Check that a setting is of its default's type; a float may be a whole number.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        for item in value:
+            check_type(name, item, default[0])
+        return
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    require(type(value) in kinds, name, value, f"a value of type {kinds[-1].__name__}")

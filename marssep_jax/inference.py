@@ -16,12 +16,8 @@ from jaxtyping import Float
 
 from marssep_jax.audio import read_audio
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
-from marssep_jax.config import (
-    EncoderConfig,
-    FrontendConfig,
-    SeparatorConfig,
-    from_dict,
-)
+from marssep_jax.bundle_check import require_whole
+from marssep_jax.config import EncoderConfig, from_dict
 from marssep_jax.queries import (
     Embedder,
     Query,
@@ -33,12 +29,6 @@ from marssep_jax.queries import (
     removal_items,
 )
 from marssep_jax.streaming import Separation, frontend_config, stream
-
-CONFIG_KINDS = {
-    "frontend": FrontendConfig,
-    "separator": SeparatorConfig,
-    "encoder": EncoderConfig,
-}
 
 
 def separate(
@@ -167,9 +157,7 @@ class Separator:
           ValueError, OSError: not a checkpoint.
         """
         bundle = load_bundle(resolve_bundle(path))
-        for part, kind in CONFIG_KINDS.items():  # a bad one must show here
-            if part != "encoder" or bundle.config[part] is not None:
-                from_dict(kind, bundle.config[part])
+        require_whole(bundle)  # what is wrong with a model must show here
         # Once, rather than from host memory at every window.
         placed = jax.device_put(
             (bundle.separator_params, bundle.model_state, bundle.encoder_params)

@@ -73,7 +73,7 @@ def test_wrong_types(key, value, expected):
         ("rl.inner_epochs", 0, ">= 1"),
         ("rl.old_refresh", 0, ">= 1"),
         ("rl.clip_eps", 1.0, "in (0, 1)"),
-        ("rl.reward", "smell", "'cosine', 'contrastive' or 'si_sdr'"),
+        ("rl.reward", "smell", "'cosine', 'contrastive', 'softmax' or 'si_sdr'"),
         ("rl.reward_on", "paper", "'waveform' or 'grid'"),
         ("rl.ratio_level", "pixel", "'bin', 'mask', 'joint' or 'none'"),
         ("rl.kl_ref_coef", -0.1, ">= 0"),
