@@ -20,7 +20,8 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
     """Parse flags, run a program and leave with the promised exit status.
 
     0 is success, also of ``--help``; 1 is bad input, told in one line on standard
-    error; 130 is Ctrl-C. MARSSEP_DEBUG=1 shows where an error comes from.
+    error; 130 is Ctrl-C, 143 SIGTERM, before which a training saves its state: the
+    same command goes on from there. MARSSEP_DEBUG=1 shows where an error comes from.
 
     Args:
       main: The program; it reads ``absl.flags.FLAGS``.
@@ -39,6 +40,8 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         interrupts.check()
     except KeyboardInterrupt:
         _leave("stopped", 130)
+    except interrupts.Termination:
+        _leave("terminated", 143)
     except Exception as error:
         if os.environ.get("MARSSEP_DEBUG"):
             raise

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marssep_jax.evaluation import Evaluation
-from marssep_jax.metric_log import append_whole
+from marssep_jax.row_file import append_whole
 
 Row = dict[str, Any]
 

@@ -86,8 +86,10 @@ def exploitation(rows: Sequence[Mapping[str, Any]]) -> str | None:
     Args:
       rows: metric rows of a policy stage.
     """
-    reward = [row["reward/mean"] for row in rows if "reward/mean" in row]
-    judge = [row["eval/judge"] for row in rows if "eval/judge" in row]
+    reward, judge = (  # a skipped update may have none
+        [row[name] for row in rows if row.get(name) is not None]
+        for name in ("reward/mean", "eval/judge")
+    )
     third = len(reward) // 3  # single batches are too noisy to compare
     if not third or len(judge) < 2:
         return None

@@ -1,7 +1,6 @@
 """Metrics of a run: ``metrics.jsonl``, TensorBoard events, and progress."""
 
 import contextlib
-import json
 import math
 import os
 import sys
@@ -9,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from marssep_jax.row_file import Row, RowFile
+
 FILE = "metrics.jsonl"
-Row = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
@@ -41,36 +41,16 @@ class MetricLog:
         self.stage = stage
         self._tensorboard = tensorboard
         self._events: Any = None
+        self._file = RowFile(self.path, stage)
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def rows(self) -> list[Row]:
         """Return this stage's rows."""
-        return [row for row in self._read() if row.get("stage") == self.stage]
-
-    def _read(self) -> list[Row]:
-        """Read whole lines; one that a crash of the machine cut is left out."""
-        rows = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in self.path.read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError):
-                    row = json.loads(line)
-                    if isinstance(row, dict):
-                        rows.append(row)
-        return rows
+        return self._file.rows()
 
     def truncate(self, step: int) -> None:
         """Forget this stage's rows after a step, before going on from there."""
-        kept = [
-            row
-            for row in self._read()
-            if row.get("stage") != self.stage or row.get("step", 0) <= step
-        ]
-        partial = self.path.with_name(f".{FILE}.{os.getpid()}.part")
-        try:
-            partial.write_bytes(b"".join(map(_encode, kept)))
-            os.replace(partial, self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        self._file.truncate(step)
         self._close_events()
         if self._tensorboard:
             self._events = _open_events(self.path.parent, self.stage, step + 1)
@@ -83,7 +63,7 @@ class MetricLog:
         """
         row: Row = {"step": step, "stage": self.stage, "wall_s": round(wall_s, 3)}
         row |= {name: plain(value) for name, value in metrics.items()}
-        append_whole(self.path, _encode(row))
+        self._file.append(row)
         if self._events is None and self._tensorboard:
             self._events = _open_events(self.path.parent, self.stage, None)
         if self._events is not None:
@@ -101,32 +81,6 @@ class MetricLog:
         if self._events is not None:
             self._events.close()
             self._events = None
-
-
-def _encode(row: Row) -> bytes:
-    return (json.dumps(row) + "\n").encode()
-
-
-def append_whole(path: Path, line: bytes) -> None:
-    """Append by one system call, which a kill does not cut in two.
-
-    Raises:
-      OSError: no room; the file then ends where it did.
-    """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(handle).st_size
-        try:
-            written = os.write(handle, line)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot write {path} ({error.strerror})") from (
-                error
-            )
-        if written < len(line):  # the disk is full: leave whole lines behind
-            os.ftruncate(handle, size)
-            raise OSError(28, f"cannot write {path} (No space left on device)")
-    finally:
-        os.close(handle)
 
 
 def _open_events(folder: Path, stage: str, purge_step: int | None) -> Any:

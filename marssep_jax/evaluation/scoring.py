@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from marssep_jax import interrupts
 from marssep_jax.evaluation.measures import (
     Batch,
     JudgeFn,
@@ -154,6 +155,7 @@ def evaluate_mixtures(
     labels, parts = [], []
     source = iter(mixtures)
     while batch := list(itertools.islice(source, batch_size)):
+        interrupts.check()
         filled = batch + batch[-1:] * (batch_size - len(batch))
         ratios = bss is None or len(names) < bss
         scores = _score_batch(separate_fn, scorers, filled, kinds, ratios)

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from marssep_jax.types import Metrics, Params
-from marssep_jax.update.gradients import apply_gradients
+from marssep_jax.update.gradients import SKIPPED, apply_gradients, choose
 from marssep_jax.update.policy_loss import Lesson, LessonLoss
 
 Logits = Float[Array, "b k h w"]
@@ -22,6 +22,7 @@ def _descend(
     tx: optax.GradientTransformation,
     loss: Callable[[Logits], tuple[Array, Metrics]],
     kl_target: float | None,
+    is_sound: Bool[Array, ""],
     carry: tuple[Params, Any],
     logits: Logits,
     pullback: Pullback,
@@ -31,13 +32,14 @@ def _descend(
     A policy that is further from the sampler than the target stays where it is, in
     all epochs that are left.
     """
-    (_, metrics), slope = jax.value_and_grad(loss, has_aux=True)(logits)
+    (value, metrics), slope = jax.value_and_grad(loss, has_aux=True)(logits)
     (grads,) = pullback(slope)
-    params, opt_state, norms = apply_gradients(tx, *carry, grads)
+    is_sound = is_sound & jnp.isfinite(value)
+    params, opt_state, norms = apply_gradients(tx, *carry, grads, is_sound)
     stepped, metrics = (params, opt_state), metrics | norms
     if kl_target is not None:
         near = metrics["policy/kl_old"] <= kl_target
-        stepped = jax.tree.map(partial(jnp.where, near), stepped, carry)
+        stepped = choose(near, stepped, carry)
         metrics["policy/stopped"] = 1.0 - near
     return stepped, metrics
 
@@ -45,7 +47,7 @@ def _descend(
 def _repeat(
     epoch: Callable[[Any, None], tuple[Any, Metrics]], carry: Any, count: int
 ) -> tuple[Any, Metrics]:
-    """Scan ``count`` epochs and keep the last one's metrics.
+    """Scan ``count`` epochs; keep the last one's metrics, and any one's skip.
 
     XLA runs convolutions inside a loop on one CPU core and seven times slower
     than outside, so there the scan is unrolled; a scan of length 1 cannot be.
@@ -54,7 +56,8 @@ def _repeat(
         return epoch(carry, None)
     on_cpu = jax.default_backend() == "cpu"
     carry, metrics = jax.lax.scan(epoch, carry, None, length=count, unroll=on_cpu)
-    return carry, jax.tree.map(lambda value: value[-1], metrics)
+    last = jax.tree.map(lambda value: value[-1], metrics)
+    return carry, last | {SKIPPED: jnp.max(metrics[SKIPPED])}
 
 
 def run_epochs(
@@ -72,13 +75,21 @@ def run_epochs(
     Metrics are those of the last step, where the policy has moved furthest.
     ``policy/log_ratio_start`` is the largest |log ratio| at the first one.
     """
-    descend = partial(_descend, tx, partial(loss, lesson), kl_target)
+    is_sound = _rewards_are_sound(lesson)
+    descend = partial(_descend, tx, partial(loss, lesson), kl_target, is_sound)
     carry, metrics = descend(carry, *first_pass)
-    start = metrics["policy/log_ratio_max"]
+    start, was_skipped = metrics["policy/log_ratio_max"], metrics[SKIPPED]
 
     def epoch(carry: tuple[Params, Any], _: None) -> tuple[Any, Metrics]:
         return descend(carry, *jax.vjp(logits_fn, carry[0]))
 
     if num_epochs > 1:
         carry, metrics = _repeat(epoch, carry, num_epochs - 1)
-    return carry, metrics | {"policy/log_ratio_start": start}
+    was_skipped = jnp.maximum(was_skipped, metrics[SKIPPED])
+    return carry, metrics | {"policy/log_ratio_start": start, SKIPPED: was_skipped}
+
+
+def _rewards_are_sound(lesson: Lesson) -> Bool[Array, ""]:
+    """Say whether all rewards that count are finite: those of absent targets do not."""
+    present = lesson.active[:, :, None] > 0
+    return jnp.all(jnp.isfinite(lesson.rollout.reward) | ~present)

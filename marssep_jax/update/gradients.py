@@ -1,39 +1,61 @@
-"""Apply gradients and say how large the step was."""
+"""Apply gradients that are sound, and say how large the step was."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool
 
 from marssep_jax.state import TrainState
 from marssep_jax.types import Metrics, MixtureBatch, Params
 
+T = TypeVar("T")
+SKIPPED = "update/skipped"
+"""Metric of an update: 1 where something in it was not finite, else 0."""
+
 UpdateFn = Callable[[TrainState, MixtureBatch], tuple[TrainState, Metrics]]
 
 
-def apply_gradients(
-    tx: optax.GradientTransformation, params: Params, opt_state: Any, grads: Params
-) -> tuple[Params, Any, Metrics]:
-    """Take one optimiser step and report the norms.
+def choose(take_new: Bool[Array, ""], new: T, old: T) -> T:
+    """Return one of two trees of the same structure, without leaving the device."""
+    return jax.tree.map(lambda a, b: jnp.where(take_new, a, b), new, old)
 
-    A gradient that is not finite is applied like any other; ``grad/norm`` and
-    ``update/norm`` show it, and what to do about it is the loop's decision.
+
+def apply_gradients(
+    tx: optax.GradientTransformation,
+    params: Params,
+    opt_state: Any,
+    grads: Params,
+    is_sound: Bool[Array, ""],
+) -> tuple[Params, Any, Metrics]:
+    """Take one optimiser step and report the norms, unless numbers have gone bad.
+
+    Where the gradient or what it came from is not finite, parameters and optimiser
+    stay as they are. That is decided on the device; XLA fuses the choice with the
+    optimiser's own pass over the parameters.
 
     Args:
       tx: optimiser.
       params: parameters before the step.
       opt_state: its state.
       grads: gradient of the loss, a tree like ``params``.
+      is_sound: whether all that the gradient came from is finite.
 
     Returns:
       Parameters and optimiser state after the step, and the global norms of
-      gradient (before any clipping), update and parameters.
+      gradient (before any clipping), update and parameters, with ``SKIPPED``.
     """
-    updates, opt_state = tx.update(grads, opt_state, params)
-    params = optax.apply_updates(params, updates)
-    norms = {
-        "grad/norm": optax.tree.norm(grads),
+    norm = optax.tree.norm(grads)
+    is_sound = is_sound & jnp.isfinite(norm)
+    updates, stepped = tx.update(grads, opt_state, params)
+    moved = optax.apply_updates(params, updates)
+    params, opt_state = choose(is_sound, (moved, stepped), (params, opt_state))
+    metrics = {
+        "grad/norm": norm,
         "update/norm": optax.tree.norm(updates),
         "params/norm": optax.tree.norm(params),
+        SKIPPED: 1.0 - is_sound.astype(jnp.float32),
     }
-    return params, opt_state, norms
+    return params, opt_state, metrics

@@ -33,7 +33,7 @@ from marssep_jax.types import (
     SurrogateFn,
 )
 from marssep_jax.update.epochs import Logits, run_epochs
-from marssep_jax.update.gradients import UpdateFn
+from marssep_jax.update.gradients import SKIPPED, UpdateFn, choose
 from marssep_jax.update.policy_loss import (
     Coefficients,
     Lesson,
@@ -167,7 +167,9 @@ def _step(
         step=state.step + 1,
         params=params,
         opt_state=opt_state,
-        advantage_state=advantage_state,
+        advantage_state=choose(
+            metrics[SKIPPED] == 0, advantage_state, state.advantage_state
+        ),
     )
     return state, monitors | metrics
 
@@ -199,6 +201,9 @@ def make_policy_update(
 
     With ``old_refresh`` 1 the sampler is the policy at the start of the step:
     one pass proposes the masks and serves the first gradient.
+
+    A gradient step whose reward, loss or gradient is not finite is not taken, and
+    the running state of the advantage then stays as it was.
 
     Args:
       separator: forward pass, run with frozen statistics.

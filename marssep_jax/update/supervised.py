@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
@@ -10,7 +11,7 @@ from marssep_jax.features import Frontend
 from marssep_jax.objectives import Objective, Scene, analyse_scene
 from marssep_jax.state import TrainState
 from marssep_jax.types import Metrics, MixtureBatch, Params, SeparatorFn
-from marssep_jax.update.gradients import UpdateFn, apply_gradients
+from marssep_jax.update.gradients import SKIPPED, UpdateFn, apply_gradients, choose
 
 
 def make_supervised_update(
@@ -20,6 +21,8 @@ def make_supervised_update(
     tx: optax.GradientTransformation,
 ) -> UpdateFn:
     """Build the jitted supervised step. The state is donated.
+
+    Where loss or gradient is not finite, only the step number moves.
 
     Args:
       separator: forward pass; its statistics are updated.
@@ -45,17 +48,18 @@ def make_supervised_update(
 
     def step(state: TrainState, batch: MixtureBatch) -> tuple[TrainState, Metrics]:
         scene = analyse_scene(frontend, batch.target)
-        (_, (model_state, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params, state.model_state, scene, batch.query
-        )
+        (loss, (model_state, metrics)), grads = jax.value_and_grad(
+            loss_fn, has_aux=True
+        )(state.params, state.model_state, scene, batch.query)
         params, opt_state, norms = apply_gradients(
-            tx, state.params, state.opt_state, grads
+            tx, state.params, state.opt_state, grads, jnp.isfinite(loss)
         )
+        was_taken = norms[SKIPPED] == 0
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params=params,
-            model_state=model_state,
+            model_state=choose(was_taken, model_state, state.model_state),
             opt_state=opt_state,
         )
         return state, metrics | norms
