@@ -8,6 +8,7 @@ import jax
 
 from data_pipelines.catalogue import Catalogue, crop_samples, load_catalogue
 from data_pipelines.manifest import build_manifest
+from data_pipelines.plan import Index, MixtureSpec, plan_mixtures
 from experiments.bank_cache import bank_cache, fill_bank, read_bank
 from experiments.compiled import embedder
 from experiments.embeddings import Banks, CatalogueEmbedder, EmbeddingBank, attach
@@ -166,14 +167,10 @@ def open_banks(settings: Settings, data: OpenedData, start: Start) -> Banks:
     return Banks(asked, asked if same else bank(start.reward))
 
 
-def training_batches(
-    settings: Settings, catalogue: Catalogue, banks: Banks, start_step: int
-) -> Generator[MixtureBatch]:
-    """Draw this host's share of the training batches from a step on."""
-    from data_pipelines.pipeline import MixtureSpec, mixture_batches  # TensorFlow
-
+def mixture_spec(settings: Settings) -> MixtureSpec:
+    """Return what a config's training mixtures are."""
     data = settings.data
-    spec = MixtureSpec(
+    return MixtureSpec(
         batch_size=settings.training.batch_size,
         num_sources=data.num_sources,
         num_absent=data.num_absent,
@@ -184,17 +181,37 @@ def training_batches(
         num_samples=settings.frontend.num_samples,
         same_family_share=data.same_family_share,
     )
+
+
+def batch_ids(settings: Settings, catalogue: Catalogue, number: int) -> dict[str, Any]:
+    """Return which clips, captions and pictures make a training batch, for JSON.
+
+    They are rows of the catalogue, one list a mixture; -1 stands for none.
+    """
+    split = settings.data.split
+    plan = plan_mixtures(Index(catalogue, split), mixture_spec(settings), number)
+    plan.pop("query_weight")
+    return {"split": split} | {name: ids.tolist() for name, ids in plan.items()}
+
+
+def training_batches(
+    settings: Settings, catalogue: Catalogue, banks: Banks, start_step: int
+) -> Generator[MixtureBatch]:
+    """Draw this host's share of the training batches from a step on."""
+    from data_pipelines.pipeline import mixture_batches  # TensorFlow
+
+    split = settings.data.split
     stream = mixture_batches(
         catalogue,
-        data.split,
-        spec,
+        split,
+        mixture_spec(settings),
         start_step=start_step,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
     try:
         for raw in stream:
-            yield attach(raw, banks, data.split)
+            yield attach(raw, banks, split)
     finally:
         stream.close()
 

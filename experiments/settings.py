@@ -69,6 +69,9 @@ class TrainingConfig:
     log_every: int = 50
     eval_every: int = 0
     save_every: int = 0
+    keep_latest: int = 2  # checkpoints; the best by validation stays besides
+    keep_every: int = 0  # and those of steps that are multiples of this
+    max_skipped: int = 10  # updates in a row that were not finite end the run
     patience: int = 0  # evaluations without a better validation SI-SDRi
     max_wall_s: float = 0.0
     mask_target: str = "ratio"  # ours; omnisep: "binary"
@@ -76,9 +79,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        at_least(self, 1, "batch_size", "num_steps")
+        at_least(self, 1, "batch_size", "num_steps", "keep_latest")
         at_least(self, 0, "log_every", "eval_every", "save_every", "patience")
-        at_least(self, 0, "max_wall_s")
+        at_least(self, 0, "max_wall_s", "keep_every", "max_skipped")
         one_of(self, "mask_target", ("ratio", "binary"))
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from marssep_jax.training import TrainingResult
+from marssep_jax.training.meters import COSTS
 
 
 def describe(result: TrainingResult) -> str:
@@ -22,7 +23,9 @@ def stage_rows(results: list[TrainingResult]) -> list[dict[str, Any]]:
     rows = []
     for result in results:
         last = result.rows[-1] if result.rows else {}
-        metrics = {k: v for k, v in last.items() if "/" in k}
+        metrics = {
+            k: v for k, v in last.items() if "/" in k and not k.startswith(COSTS)
+        }
         evaluated = {k: v for k, v in metrics.items() if k.startswith("eval/")}
         rows.append(
             {

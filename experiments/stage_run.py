@@ -24,7 +24,8 @@ def run_stage(
     log = MetricLog(opened.path, name, tensorboard=tensorboard)
     try:
         # Its own folder: every stage has a state of its own shape.
-        with CheckpointStore(opened.path / "checkpoints" / name, keep=1) as store:
+        folder, origin = opened.path / "checkpoints" / name, opened.store.provenance
+        with CheckpointStore(folder, keep=1, provenance=origin) as store:
             return run(
                 state=state,
                 update=update,

@@ -10,6 +10,7 @@ import numpy as np
 from experiments import build, compiled, updates
 from experiments.datasets import (
     OpenedData,
+    batch_ids,
     joined_licences,
     open_banks,
     open_data,
@@ -22,7 +23,7 @@ from experiments.settings import Settings
 from experiments.starts import Start, load_start
 from marssep_jax import sharding
 from marssep_jax.bundle import ModelBundle, save_bundle
-from marssep_jax.checkpoint import open_workdir
+from marssep_jax.checkpoint import Workdir, open_workdir
 from marssep_jax.config import to_dict
 from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
@@ -57,9 +58,15 @@ def train_stage(
         settings.data, settings.frontend, settings.encoder.image_size
     )
     start = start or load_start(settings, parts)
-    with open_workdir(workdir, to_dict(settings), provenance()) as opened:
-        if opened.is_complete():
-            announce(f"{workdir} is complete: nothing is trained again")
+    with open_workdir(
+        workdir,
+        to_dict(settings),
+        provenance(),
+        keep=settings.training.keep_latest,
+        keep_every=settings.training.keep_every,
+    ) as opened:
+        if note := _how_it_is_left(opened):
+            announce(note)
         log = MetricLog(
             opened.path, settings.name, tensorboard=settings.training.tensorboard
         )
@@ -78,6 +85,19 @@ def train_stage(
         f"({result.reason}), model in {workdir}/model"
     )
     return result
+
+
+def _how_it_is_left(opened: Workdir) -> str | None:
+    """Say whether a run had ended, and whether its end is still there."""
+    ended = opened.completed_step()
+    if ended is None:
+        return None
+    if ended in opened.store.steps():
+        return f"{opened.path} is complete: nothing is trained again"
+    return (
+        f"warning: {opened.path} is complete, but its checkpoint of step {ended} is "
+        "gone: what is missing is trained again"
+    )
 
 
 def exploitation(rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -107,7 +127,7 @@ def _train(
     parts: build.Parts,
     data: OpenedData,
     start: Start,
-    opened: Any,
+    opened: Workdir,
     log: MetricLog,
     announce: Callable[..., None],
 ) -> TrainingResult:
@@ -140,6 +160,8 @@ def _train(
         save_every=plan.save_every,
         early_stop=EarlyStop(plan.patience) if plan.patience else None,
         max_wall_s=plan.max_wall_s or None,
+        max_skipped=plan.max_skipped,
+        describe=lambda number: batch_ids(settings, data.catalogue, number),
         progress=progress,
     )
 

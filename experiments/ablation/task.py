@@ -91,12 +91,13 @@ def _train(task: Any, folder: str) -> dict[str, Any]:
 
 
 def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the last value of every metric of some rows."""
+    """Return the last value of every metric of some rows, costs left out."""
     return {
         name: value
         for row in rows
         for name, value in row.items()
         if "/" in name and isinstance(value, int | float)
+        if not name.startswith("run/")
     }
 
 

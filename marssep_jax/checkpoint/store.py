@@ -6,71 +6,65 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
+from marssep_jax.checkpoint.retention import Retention, patience
 from marssep_jax.types import Params
 
 logger = logging.getLogger(__name__)
 
 
 class Restored(NamedTuple):
-    """What a checkpoint held."""
+    """What a checkpoint held; ``provenance`` is empty in those of before."""
 
     step: int
     state: Any
     config: dict[str, Any]
     position: dict[str, Any]
-
-
-class _Keep(checkpoint_managers.PreservationPolicy):
-    """Keep the latest few and one more.
-
-    Orbax can rank checkpoints itself, but forgets the ranks at a restart.
-    """
-
-    def __init__(self, num_latest: int) -> None:
-        self._latest = checkpoint_managers.LatestN(num_latest)
-        self.step: int | None = None
-
-    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        """Return one answer a checkpoint."""
-        latest = self._latest.should_preserve(checkpoints, context=context)
-        return [
-            kept or info.step == self.step
-            for kept, info in zip(latest, checkpoints, strict=True)
-        ]
+    provenance: dict[str, Any]
 
 
 class CheckpointStore:
-    """Checkpoints of one run: the latest few, and the best.
+    """Checkpoints of one run: the latest few, one every so often, and the best.
 
     Saving copies the arrays and returns; writing goes on in the background.
     Closing, or leaving the ``with`` block, waits for it.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        keep_every: int = 0,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
         """Open or make a folder of checkpoints.
 
         Args:
           directory: the folder, such as ``workdir/checkpoints``.
           keep: how many of the latest stay; two survive damage to the last.
+          keep_every: besides, all whose step is a multiple of this stay; 0 is none.
+          provenance: written into every checkpoint, such as versions.
         """
         self.directory = Path(os.path.abspath(directory))
-        self._keep = _Keep(keep)
+        self._keep = Retention(keep, keep_every)
+        self.provenance = dict(provenance or {})
         self._manager: ocp.CheckpointManager | None = None
 
     def _open(self) -> ocp.CheckpointManager:
         """Start Orbax on first use: a run that cannot start leaves no folder."""
         if self._manager is None:
             _hush()
-            options = ocp.CheckpointManagerOptions(preservation_policy=self._keep)
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=self._keep, async_options=patience()
+            )
             self._manager = ocp.CheckpointManager(self.directory, options=options)
         return self._manager
 
@@ -112,6 +106,7 @@ class CheckpointStore:
                     state=ocp.args.StandardSave(state),
                     config=ocp.args.JsonSave(config),
                     position=ocp.args.JsonSave(position),
+                    provenance=ocp.args.JsonSave(self.provenance),
                 ),
             )
 
@@ -160,16 +155,17 @@ class CheckpointStore:
             return _brief(error)
 
     def _restore(self, step: int, template: Any) -> Restored:
+        parts = {name: ocp.args.JsonRestore() for name in ("config", "position")}
+        has_provenance = (self.directory / str(step) / "provenance").exists()
+        if has_provenance:
+            parts["provenance"] = ocp.args.JsonRestore()
         found = self._open().restore(
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(template),
-                config=ocp.args.JsonRestore(),
-                position=ocp.args.JsonRestore(),
-            ),
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(template), **parts),
         )
         _check_like(found.state, template)
-        return Restored(step, found.state, found.config, found.position)
+        provenance = found.provenance if has_provenance else {}
+        return Restored(step, found.state, found.config, found.position, provenance)
 
     def _unusable(self, step: int, reason: str) -> str:
         return (

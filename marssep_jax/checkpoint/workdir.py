@@ -26,6 +26,14 @@ class Workdir(NamedTuple):
         """Say whether the run has ended."""
         return (self.path / MARK).is_file()
 
+    def completed_step(self) -> int | None:
+        """Return the step at which the run has ended; None if it has not."""
+        try:
+            record = json.loads((self.path / MARK).read_text(encoding="utf-8"))
+            return int(record["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def complete(self, record: Mapping[str, Any]) -> None:
         """Mark the run as ended, with a few words on how."""
         write_json(self.path / MARK, record)
@@ -38,14 +46,17 @@ def open_workdir(
     provenance: Mapping[str, Any] | None = None,
     *,
     keep: int = 2,
+    keep_every: int = 0,
 ) -> Iterator[Workdir]:
     """Open or make the workdir of a run, for this process alone.
 
     Args:
       path: the folder.
       config: resolved settings; they are compared with those of an earlier start.
-      provenance: what is written beside them and not compared, such as versions.
-      keep: checkpoints kept besides the best one.
+      provenance: what is written beside them, and into every checkpoint, and not
+        compared, such as versions.
+      keep: latest checkpoints kept besides the best one.
+      keep_every: besides, those of steps that are multiples of this; 0 is none.
 
     Yields:
       The workdir; its checkpoints are on disk when the block ends.
@@ -64,7 +75,12 @@ def open_workdir(
         is_new = not (folder / CONFIG).exists()
         _check_config(folder, plain, str(path), dict(provenance or {}))
         try:
-            with CheckpointStore(folder / "checkpoints", keep=keep) as store:
+            with CheckpointStore(
+                folder / "checkpoints",
+                keep=keep,
+                keep_every=keep_every,
+                provenance=provenance,
+            ) as store:
                 yield Workdir(folder, plain, store)
         except ValueError:  # settings that do not work must not bind the next start
             if is_new and not (folder / "checkpoints").exists():

@@ -46,9 +46,9 @@ class Meters:
         """Listen no more."""
         monitoring.unregister_event_duration_listener(self._hear)
 
-    def _hear(self, event: str, seconds: float, **_: Any) -> None:
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == _COMPILE_EVENT:
-            self._compile_s += seconds
+            self._compile_s += duration_secs
             self._compiled += 1
 
     def start(self, wall_s: float) -> None:
@@ -100,4 +100,4 @@ def host_mb() -> float | None:
 
 def _is_ready(metrics: Any) -> bool:
     arrays = (leaf for leaf in jax.tree.leaves(metrics) if isinstance(leaf, jax.Array))
-    return all(array.is_ready() for array in arrays)
+    return all(array.is_ready() for array in arrays)  # type: ignore[attr-defined]

@@ -54,6 +54,7 @@ class Session:
     best_state: Any = None
 
     def position(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps beside the state."""
         best = None if self.best is None else list(self.best)
         return {
             "step": self.step,
@@ -65,6 +66,7 @@ class Session:
         }
 
     def resume(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
         found = None if self.store is None else self.store.restore_latest(self.state)
         skipped = (0, 0)
         if self.store is not None and found is not None:
