@@ -1,10 +1,10 @@
-"""Checkpoints and workdirs: exact, in spite of damage, and for one run only."""
+"""Checkpoints: exact, in spite of damage."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from marssep_jax.checkpoint import CheckpointStore, open_workdir
-from marssep_jax.checkpoint.workdir import differences
+from marssep_jax.checkpoint import CheckpointStore
 from marssep_jax.state import create_state, snapshot
 
 CONFIG = {"update": {"clip_eps": 0.2, "patch": (8, 8)}, "seed": 0}
@@ -83,6 +82,66 @@ def test_latest_and_best_stay_also_after_a_restart(tmp_path, store):
         save(again, 6, keep_step=6)
         again.wait()
         assert again.steps() == [5, 6]
+
+
+def test_those_of_a_period_stay(tmp_path):
+    with CheckpointStore(tmp_path / "checkpoints", keep=1, keep_every=3) as store:
+        for step in range(1, 9):
+            save(store, step, keep_step=4)
+        store.wait()
+        assert store.steps() == [3, 4, 6, 8]
+
+
+def test_origin_is_kept_and_may_be_missing(tmp_path):
+    origin = {"revision": "abc", "versions": {"jax": "1"}}
+    place = tmp_path / "checkpoints"
+    with CheckpointStore(place, provenance=origin) as store:
+        save(store, 1)
+        store.wait()
+        assert store.restore(1, make_state()).provenance == origin
+    shutil.rmtree(place / "1" / "provenance")  # as earlier versions wrote it
+    with CheckpointStore(place) as store:
+        assert store.restore(1, make_state()).provenance == {}
+
+
+def spread(state, count):
+    """Cut the kernel over some devices, and copy the rest to each of them."""
+    mesh = jax.make_mesh((count,), ("data",), devices=jax.devices()[:count])
+
+    def place(leaf):
+        rows = count if leaf.ndim == 2 and not leaf.shape[0] % count else 0
+        axes = jax.sharding.PartitionSpec(*(["data"] if rows else []))
+        return jax.device_put(leaf, jax.sharding.NamedSharding(mesh, axes))
+
+    return jax.tree.map(place, state)
+
+
+ELSEWHERE = """
+import sys, jax
+from tests.core.test_checkpoint import CheckpointStore, make_state, spread
+count = int(sys.argv[2])
+assert len(jax.devices()) == count
+with CheckpointStore(sys.argv[1]) as store:
+    found = store.restore_latest(spread(make_state(width=4), count))
+    assert all(len(x.devices()) == count for x in jax.tree.leaves(found.state))
+    store.save(found.step + 1, found.state, {}, {})
+"""
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_another_number_of_devices(tmp_path, count):
+    """Saved on four, restored and saved in a process of other ones, and back on two."""
+    state = make_state(3, width=4)
+    state = state.replace(params=jax.tree.map(jnp.sin, state.params))
+    with CheckpointStore(tmp_path) as store:
+        store.save(1, spread(state, 4), {}, {})
+    code = f"import jax; jax.config.update('jax_num_cpu_devices', {count})"
+    argv = [sys.executable, "-c", code + ELSEWHERE, str(tmp_path), str(count)]
+    subprocess.run(argv, check=True, cwd=Path(__file__).parents[2])
+    with CheckpointStore(tmp_path) as store:
+        found = store.restore_latest(spread(make_state(width=4), 2))
+    assert found.step == 2
+    same(found.state, state)
 
 
 def test_saving_a_step_twice_is_no_error(store):
@@ -158,99 +217,3 @@ def test_unwritable_place_is_an_os_error(tmp_path):
     store = CheckpointStore(tmp_path / "file" / "checkpoints")
     with pytest.raises(OSError, match="file"):
         save(store, 1)
-
-
-def test_workdir_remembers_its_config(tmp_path):
-    with open_workdir(tmp_path / "run", CONFIG, {"revision": "abc"}):
-        pass
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert record == {"config": json.loads(json.dumps(CONFIG)), "revision": "abc"}
-    with open_workdir(tmp_path / "run", CONFIG, {"revision": "later"}) as workdir:
-        assert not workdir.is_complete()
-        workdir.complete({"step": 3})
-        assert workdir.is_complete()
-    assert json.loads((tmp_path / "run" / "config.json").read_text()) == record
-
-
-def refused(path, config, message):
-    with pytest.raises(ValueError, match=message) as error, open_workdir(path, config):
-        pass
-    assert "\n" not in str(error.value)
-
-
-def test_workdir_of_another_config_is_refused(tmp_path):
-    with open_workdir(tmp_path / "run", CONFIG):
-        pass
-    other = {"update": {"clip_eps": 0.1, "patch": (8, 8)}, "seed": 0}
-    refused(
-        tmp_path / "run",
-        other,
-        r"config.update.clip_eps is 0.1, expected 0.2 as .*/run",
-    )
-    refused(
-        tmp_path / "run",
-        {"update": {"patch": (4, 8)}, "seed": 0},
-        r"config.update.clip_eps is 'absent', expected 0.2 .*, and 1 more: use another",
-    )
-
-
-@pytest.mark.parametrize("saved", [False, True])
-def test_settings_that_do_not_work_do_not_bind(tmp_path, saved):
-    """The mended command must start; unless something was learnt with them."""
-
-    def fail(run):
-        if saved:
-            save(run.store, 1)
-        raise ValueError("bad")
-
-    with pytest.raises(ValueError, match="bad"), open_workdir(tmp_path, CONFIG) as run:
-        fail(run)
-    other = CONFIG | {"seed": 1}
-    if saved:
-        refused(tmp_path, other, "config.seed is 1, expected 0")
-    else:
-        with open_workdir(tmp_path, other) as run:
-            assert run.config["seed"] == 1
-    with open_workdir(tmp_path, CONFIG if saved else other):
-        pass
-
-
-def test_differences_are_listed_by_dotted_key():
-    before = {"a": {"b": 1, "c": [1, 2]}, "d": 0}
-    assert differences(before, before) == []
-    assert differences(before, {"a": {"b": 2, "c": [1, 2]}, "e": 0}) == [
-        ("a.b", 1, 2),
-        ("d", 0, "absent"),
-        ("e", "absent", 0),
-    ]
-
-
-def test_bad_workdirs(tmp_path):
-    (tmp_path / "file").write_text("x")
-    refused(tmp_path / "file", CONFIG, "expected a folder")
-    (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "config.json").write_text("{")
-    refused(tmp_path / "odd", CONFIG, "expected a readable config.json in it")
-    (tmp_path / "bare" / "checkpoints").mkdir(parents=True)
-    refused(tmp_path / "bare", CONFIG, "expected a config.json in it")
-
-
-HOLD = """
-import fcntl, sys, time
-file = open(sys.argv[1], "w")
-fcntl.flock(file, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-def test_second_run_is_refused_until_the_first_is_gone(tmp_path):
-    (tmp_path / "run").mkdir()
-    argv = [sys.executable, "-c", HOLD, str(tmp_path / "run" / ".lock")]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
-        refused(tmp_path / "run", CONFIG, "expected one that no other run is using")
-        other.kill()  # a killed run leaves no lock behind
-    with open_workdir(tmp_path / "run", CONFIG):
-        refused(tmp_path / "run", CONFIG, "expected one that no other run is using")
-    assert sorted(os.listdir(tmp_path / "run")) == [".lock", "config.json"]
