@@ -64,10 +64,14 @@ def open_workdir(
     Raises:
       ValueError: a file in the way, another run at work here, or one of another
         configuration.
+      OSError: a folder that cannot be written.
     """
     folder = Path(os.path.abspath(path))
     plain = json.loads(json.dumps(config))  # tuples become lists, as they will be read
-    with contextlib.suppress(FileExistsError, NotADirectoryError):
+    with (
+        contextlib.suppress(FileExistsError, NotADirectoryError),
+        _writing(str(path)),
+    ):
         folder.mkdir(parents=True)
     if not folder.is_dir():
         raise ValueError(f"workdir is {str(path)!r}, expected a folder")
@@ -89,6 +93,20 @@ def open_workdir(
 
 
 @contextlib.contextmanager
+def _writing(shown: str) -> Iterator[None]:
+    """Say which workdir it is that cannot be written."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise OSError(
+            f"workdir is {shown!r}, expected a folder that can be written "
+            f"({error.strerror})"
+        ) from error
+
+
+@contextlib.contextmanager
 def _locked(folder: Path, shown: str) -> Iterator[None]:
     """Hold the workdir's lock, which the system drops when the process ends.
 
@@ -99,7 +117,9 @@ def _locked(folder: Path, shown: str) -> Iterator[None]:
     if jax.process_index() > 0:
         yield
         return
-    with open(folder / LOCK, "w", encoding="utf-8") as file:
+    with _writing(shown):
+        file = open(folder / LOCK, "w", encoding="utf-8")  # noqa: SIM115  just below
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

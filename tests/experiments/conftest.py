@@ -17,6 +17,7 @@ from data_pipelines.synthetic import synthetic_catalogue
 from experiments.embeddings import EmbeddingBank
 from marssep_jax.encoders import Encoder
 from tests.support.disks import mounted
+from tests.support.training_runs import LONG
 
 NUM_SAMPLES, TEXT_LENGTH, DIM = 2_048, 24, 4
 
@@ -132,6 +133,17 @@ def chain(program, once):
         folder.with_suffix(".out").write_text(outcome.out)
 
     return once("chain", fill)
+
+
+@pytest.fixture(scope="session")
+def trained(program, once):
+    """Return the workdir of a training that nobody disturbed."""
+
+    def fill(folder):
+        outcome = program("experiments.train", *LONG, f"--workdir={folder}")
+        assert outcome.code == 0, outcome.err
+
+    return once("trained", fill)
 
 
 @pytest.fixture

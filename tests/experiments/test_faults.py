@@ -1,42 +1,18 @@
-"""Bad input, Ctrl-C, kills and full disks, each told in one line and survived."""
+"""Bad input of the programs, each told in one line, with nothing written."""
 
 import fcntl
-import json
-import resource
 import shutil
-import signal
-import time
 
 import pytest
 
-from tests.support.disks import use_up
+from tests.support.training_runs import CONFIG, LONG, assert_one_line
 
 pytestmark = pytest.mark.slow
-
-CONFIG = "--config=experiments/configs/debug.py"
-# Long enough to be stopped in the middle; nothing is compiled but the step.
-LONG = (
-    CONFIG,
-    "--config.data.num_validation=0",
-    "--config.training.num_steps=400",
-    "--config.training.log_every=5",
-    "--config.training.save_every=20",
-)
 
 
 def files_in(folder):
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path: path.read_bytes() for path in paths}
-
-
-def assert_one_line(outcome, *parts):
-    assert outcome.code == 1
-    lines = outcome.err.splitlines()
-    assert len(lines) == 1, outcome.err
-    assert lines[0].startswith("error: ")
-    for part in parts:
-        assert part in lines[0]
-    assert "Traceback" not in lines[0]
 
 
 @pytest.fixture
@@ -50,17 +26,6 @@ def refused(program, tmp_path):
         assert files_in(tmp_path) == before
 
     return run
-
-
-@pytest.fixture(scope="session")
-def trained(program, once):
-    """Return the workdir of a training that nobody disturbed."""
-
-    def fill(folder):
-        outcome = program("experiments.train", *LONG, f"--workdir={folder}")
-        assert outcome.code == 0, outcome.err
-
-    return once("trained", fill)
 
 
 @pytest.mark.parametrize(
@@ -224,107 +189,3 @@ def test_manifest_without_its_data_set(refused, trained, tmp_path):
     (tmp_path / "manifest.json").write_text('{"mixtures": []}')
     argv = [f"--checkpoint={trained}", f"--manifest={tmp_path / 'manifest.json'}"]
     refused("evaluate", argv, f"{str(tmp_path)!r}, expected a prepared data set")
-
-
-def rows(workdir):
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    return [
-        {k: v for k, v in row.items() if not k.startswith(("wall_s", "run/"))}
-        for row in found
-    ]
-
-
-def wait_for_step(process, workdir, step):
-    """Wait until the row of a step is there and the checkpoint before it, too."""
-    deadline = time.monotonic() + 120
-    log, saved = workdir / "metrics.jsonl", workdir / "checkpoints" / "20"
-    while not (log.exists() and saved.exists() and rows(workdir)[-1]["step"] >= step):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def assert_goes_on_as_undisturbed(program, workdir, trained):
-    assert not (workdir / "COMPLETED").exists()
-    assert not (workdir / "model").exists()
-    outcome = program("experiments.train", *LONG, f"--workdir={workdir}")
-    assert outcome.code == 0, outcome.err
-    # It went on: the first step of this session is not the first of the run.
-    first = outcome.err.splitlines()[0]
-    assert first.startswith("supervised ")
-    assert int(first.split()[1].split("/")[0]) > 20
-    model = "model/parameters.npz"
-    assert (workdir / model).read_bytes() == (trained / model).read_bytes()
-    assert rows(workdir) == rows(trained)
-    assert (workdir / "COMPLETED").exists()
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "last"),
-    [
-        (signal.SIGINT, 130, "stopped"),
-        (signal.SIGTERM, 143, None),
-        (signal.SIGKILL, -signal.SIGKILL, None),
-    ],
-)
-def test_stopped_in_the_middle(start, program, trained, tmp_path, number, code, last):
-    workdir = tmp_path / "run"
-    with start("experiments.train", *LONG, f"--workdir={workdir}") as process:
-        wait_for_step(process, workdir, 40)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    lines = [line for line in err.splitlines() if not line.startswith("supervised ")]
-    assert lines == ([last] if last else [])
-    assert_goes_on_as_undisturbed(program, workdir, trained)
-
-
-def assert_told_of_no_room(process, workdir):
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    lines = [line for line in err.splitlines() if not line.startswith("supervised ")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    assert "cannot write " in lines[0]
-    assert str(workdir) in lines[0]
-    assert "Traceback" not in err
-
-
-def test_full_disk(start, program, trained, small_disk):
-    """Somebody else fills the disk; once there is room again, the run goes on."""
-    workdir, filler = small_disk / "run", small_disk / "filler"
-    with start("experiments.train", *LONG, f"--workdir={workdir}") as process:
-        wait_for_step(process, workdir, 40)
-        use_up(filler)
-        assert_told_of_no_room(process, workdir)
-    filler.unlink()
-    assert_goes_on_as_undisturbed(program, workdir, trained)
-
-
-def test_quota(start, program, trained, tmp_path):
-    """No file may grow any more: writes fail half-way, with EFBIG."""
-    workdir = tmp_path / "run"
-    with start("experiments.train", *LONG, f"--workdir={workdir}") as process:
-        wait_for_step(process, workdir, 40)
-        size = (workdir / "metrics.jsonl").stat().st_size
-        limits = (size, resource.RLIM_INFINITY)
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
-        assert_told_of_no_room(process, workdir)
-    assert_goes_on_as_undisturbed(program, workdir, trained)
-
-
-def test_damaged_checkpoint(program, trained, tmp_path):
-    """The newest state is unreadable: the run goes on from the one before."""
-    workdir = tmp_path / "run"
-    shutil.copytree(trained, workdir)
-    steps = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
-    shutil.rmtree(workdir / "checkpoints" / str(steps[-1]) / "state")
-    (workdir / "COMPLETED").unlink()
-    shutil.rmtree(workdir / "model")
-    outcome = program("experiments.train", *LONG, f"--workdir={workdir}")
-    assert outcome.code == 0, outcome.err
-    assert f"going on from step {steps[-2]}" in outcome.err
-    model = "model/parameters.npz"
-    assert (workdir / model).read_bytes() == (trained / model).read_bytes()
-    assert rows(workdir) == rows(trained)
