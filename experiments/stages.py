@@ -1,11 +1,10 @@
 """One training stage from its settings to a model on disk; programs are thin."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 
 from experiments import build, compiled, updates
 from experiments.datasets import (
@@ -21,6 +20,7 @@ from experiments.embeddings import EmbeddingBank, evaluation_mixtures
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
 from experiments.starts import Start, load_start
+from experiments.watching import Evaluate, exploitation, headroom, is_exploited, watch
 from marssep_jax import sharding
 from marssep_jax.bundle import ModelBundle, save_bundle
 from marssep_jax.checkpoint import Workdir, open_workdir
@@ -28,9 +28,6 @@ from marssep_jax.config import to_dict
 from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
-from marssep_jax.types import MixtureBatch
-
-Evaluate = Callable[[Any], dict[str, float]]
 
 
 def train_stage(
@@ -100,28 +97,6 @@ def _how_it_is_left(opened: Workdir) -> str | None:
     )
 
 
-def exploitation(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Say that a reward was exploited: it rose while the judge's score fell.
-
-    Args:
-      rows: metric rows of a policy stage.
-    """
-    reward, judge = (  # a skipped update may have none
-        [row[name] for row in rows if row.get(name) is not None]
-        for name in ("reward/mean", "eval/judge")
-    )
-    third = len(reward) // 3  # single batches are too noisy to compare
-    if not third or len(judge) < 2:
-        return None
-    first, last = np.mean(reward[:third]), np.mean(reward[-third:])
-    if last <= first or judge[-1] >= judge[0]:
-        return None
-    return (
-        f"the reward rose from {first:.3f} to {last:.3f} while the held-out judge "
-        f"fell from {judge[0]:.3f} to {judge[-1]:.3f}: the reward is being exploited"
-    )
-
-
 def _train(
     settings: Settings,
     parts: build.Parts,
@@ -144,7 +119,7 @@ def _train(
         with contextlib.closing(batches):
             batch = next(batches)
         announce(headroom(stage.limits(state, batch)))
-        evaluate = _watch(evaluate, stage, batch)
+        evaluate = watch(evaluate, stage, batch)
     progress = make_progress(settings.name) if jax.process_index() == 0 else None
     return run(
         state=state,
@@ -159,46 +134,12 @@ def _train(
         eval_every=plan.eval_every,
         save_every=plan.save_every,
         early_stop=EarlyStop(plan.patience) if plan.patience else None,
+        stop_if=is_exploited if settings.rl.stop_exploitation else None,
         max_wall_s=plan.max_wall_s or None,
         max_skipped=plan.max_skipped,
         describe=lambda number: batch_ids(settings, data.catalogue, number),
         progress=progress,
     )
-
-
-def _watch(
-    validate: Evaluate | None, stage: updates.Stage, batch: MixtureBatch
-) -> Evaluate | None:
-    """Add what is watched of a policy stage, on one batch, to the validation."""
-    watched = [probe for probe in (stage.limits, stage.probe) if probe is not None]
-    if validate is None or not watched:
-        return validate
-
-    def evaluate(state: Any) -> dict[str, float]:
-        found = validate(state)
-        for probe in watched:
-            found |= {name: float(value) for name, value in probe(state, batch).items()}
-        return found
-
-    return evaluate
-
-
-def headroom(limits: Mapping[str, Any]) -> str:
-    """Say before a policy stage what its reward can tell.
-
-    Args:
-      limits: of `marssep_jax.update.probe.make_limits`.
-    """
-    mixture, mode, ideal = (
-        float(limits[f"reward/of_{name}"]) for name in ("mixture", "mode", "ideal")
-    )
-    text = (
-        f"reward of the mixture {mixture:.3f}, of the start's masks {mode:.3f}, of "
-        f"ideal masks {ideal:.3f}"
-    )
-    if ideal > max(mixture, mode):
-        return text
-    return f"warning: {text}: it does not prefer ideal masks and cannot teach them"
 
 
 def _make_validation(

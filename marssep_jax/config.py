@@ -240,6 +240,7 @@ class UpdateConfig:
     reward_on: str = "waveform"  # paper; "grid" is the shortcut
     signal_coef: float = 0.0  # ours: weight of the si_sdr reward beside the other
     estimator: str = "score"  # paper
+    stop_exploitation: bool = True  # ours: end when judge and SI-SDR fall for it
     gain_coef: float = 1.0  # ours: weight of surrogate and slope
     dual_clip: float = 0.0  # ours: 0 is none
     kl_target: float = 0.0  # ours: nats a bin that end the inner epochs; 0 never does

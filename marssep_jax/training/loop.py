@@ -20,7 +20,7 @@ from marssep_jax.training.records import (
     TrainingResult,
     check_options,
 )
-from marssep_jax.training.session import Batches, Evaluate, Session, Update
+from marssep_jax.training.session import Batches, Evaluate, Session, StopIf, Update
 from marssep_jax.training.skips import Describe, SkipCounter
 
 
@@ -38,6 +38,7 @@ def run(
     eval_every: int = 0,
     save_every: int = 0,
     early_stop: EarlyStop | None = None,
+    stop_if: StopIf | None = None,
     max_wall_s: float | None = None,
     max_skipped: int = 10,
     describe: Describe | None = None,
@@ -65,6 +66,7 @@ def run(
       eval_every: steps between two evaluations; 0 evaluates at the end only.
       save_every: steps between two checkpoints; 0 saves at the end only.
       early_stop: when to stop early; it restores the best state.
+      stop_if: rows so far -> whether something is wrong that more steps make worse.
       max_wall_s: seconds of stepping after which to stop.
       max_skipped: skipped updates in a row that end the run; 0 is never.
       describe: number of a batch -> its ids, noted where an update is skipped.
@@ -85,7 +87,7 @@ def run(
     with interrupts.termination_waits(), Meters(clock) as meters:
         session = Session(
             state, schedule, store, log, settings, evaluate, early_stop,
-            max_wall_s, skips, meters, progress, clock,
+            max_wall_s, skips, meters, progress, clock, stop_if,
         )  # fmt: skip
         try:
             session.resume()

@@ -35,7 +35,7 @@ class TrainingResult(NamedTuple):
       step: updates done.
       wall_s: seconds spent on them (compilation, data and logging included;
         evaluation and checkpoints not), earlier sessions included.
-      reason: ``"steps"``, ``"time"`` or ``"early_stop"``.
+      reason: ``"steps"``, ``"time"``, ``"early_stop"`` or ``"alarm"``.
     """
 
     state: Any

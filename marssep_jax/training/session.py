@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 Evaluate = Callable[[Any], Mapping[str, float]]
 Batches = Callable[[int], Iterator[Any]]
 Update = Callable[[Any, Any], tuple[Any, Mapping[str, Any]]]
+StopIf = Callable[[Sequence[Row]], bool]
 
 
 @dataclasses.dataclass
@@ -44,10 +45,12 @@ class Session:
     meters: Meters
     progress: Progress | None
     clock: Callable[[], float]
+    stop_if: StopIf | None = None
     step: int = 0
     wall_s: float = 0.0
     best: Best | None = None
     stale: int = 0
+    alarmed: bool = False
     unseen: tuple[int, Mapping[str, Any]] | None = None
     due: dict[str, float] | None = None
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -84,6 +87,7 @@ class Session:
             self._warn_of_loss(self.log.rows())
             self.log.truncate(last)
             self.rows = self.log.rows()
+        self._listen()
 
     def _warn_of_loss(self, rows: list[Row]) -> None:
         """Say that checkpoints are gone, which a kill alone cannot have done."""
@@ -162,6 +166,8 @@ class Session:
     def _reason(self) -> str:
         if self.early_stop is not None and self.stale >= self.early_stop.patience:
             return "early_stop"
+        if self.alarmed:
+            return "alarm"
         if self.step >= self.schedule.num_steps:
             return "steps"
         if self.max_wall_s is not None and self.wall_s >= self.max_wall_s:
@@ -203,7 +209,12 @@ class Session:
         if self.log is not None:
             row = self.log.write(self.step, self.wall_s, values)
         self.rows.append(row)
+        self._listen()
         return row
+
+    def _listen(self) -> None:
+        """Ask of the rows whether to stop; they alone decide, also after a restart."""
+        self.alarmed = self.stop_if is not None and self.stop_if(self.rows)
 
     def _require_finite(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():

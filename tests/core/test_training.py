@@ -199,6 +199,19 @@ class Clock:
         return self.now
 
 
+def test_an_alarm_ends_a_run_also_after_a_restart(tmp_path):
+    def alarm(rows):
+        return any(row["step"] >= 6 for row in rows)
+
+    found = train(tmp_path, stop_if=alarm)
+    assert (found.step, found.reason) == (6, "alarm")
+    again = train(tmp_path, stop_if=alarm)
+    assert (again.step, again.reason) == (6, "alarm")
+    assert float(again.state.seen) == float(found.state.seen)
+    on = train(tmp_path)  # without it the run goes on
+    assert (on.step, on.reason) == (12, "steps")
+
+
 def test_wall_time_counts_steps_and_data_only():
     clock = Clock()
 

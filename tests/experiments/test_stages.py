@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.stages import exploitation, headroom
+from experiments.watching import exploitation, headroom, is_exploited
 
 
 def rows(reward, judge):
@@ -50,3 +50,33 @@ def test_a_reward_that_cannot_teach_is_warned_of(values):
     text = headroom(limits(*values))
     assert text.startswith("warning: reward of the mixture")
     assert text.endswith("it does not prefer ideal masks and cannot teach them")
+
+
+def evaluated(reward, judge, si_sdri):
+    """Rows of rewards, every second one with an evaluation."""
+    made = [{"step": n, "reward/mean": value} for n, value in enumerate(reward)]
+    for row, score, level in zip(made[::2], judge, si_sdri, strict=True):
+        row |= {"eval/judge": score, "eval/si_sdri_db": level}
+    return made
+
+
+RISING, FALLING = [0.1, 0.2, 0.2, 0.3, 0.4, 0.5], [0.5, 0.4, 0.3, 0.2, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("reward", "judge", "si_sdri", "exploited"),
+    [
+        (RISING, (-1.0, -1.2, -1.1), (4.0, 3.5, 3.9), True),
+        (FALLING, (-1.0, -1.2, -1.1), (4.0, 3.5, 3.9), False),
+        (RISING, (-1.0, -1.2, -1.1), (4.0, 3.5, 4.1), False),
+        (RISING, (-1.0, -0.9, -1.1), (4.0, 3.5, 3.9), False),
+    ],
+)
+def test_a_stage_is_stopped_only_if_judge_and_si_sdr_stay_down(
+    reward, judge, si_sdri, exploited
+):
+    assert is_exploited(evaluated(reward, judge, si_sdri)) is exploited
+
+
+def test_a_supervised_stage_is_never_exploited():
+    assert not is_exploited([{"step": 1, "eval/judge": -1.0}] * 4)
