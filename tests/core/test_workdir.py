@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 from marssep_jax.checkpoint import open_workdir
 from marssep_jax.checkpoint.workdir import differences
+from tests.support.disks import mounted, read_only
 
 CONFIG = {"update": {"clip_eps": 0.2, "patch": (8, 8)}, "seed": 0}
 
@@ -110,3 +112,18 @@ def test_second_run_is_refused_until_the_first_is_gone(tmp_path):
     with open_workdir(tmp_path / "run", CONFIG):
         refused(tmp_path / "run", CONFIG, "expected one that no other run is using")
     assert sorted(os.listdir(tmp_path / "run")) == [".lock", "config.json"]
+
+
+def test_read_only_disk(tmp_path):
+    with mounted(tmp_path / "disk", "1m") as disk:
+        with open_workdir(disk / "run", CONFIG):
+            pass
+        read_only(disk)
+        for name in ("run", "new"):
+            expected = f"workdir is '{disk / name}', expected a folder that can be w"
+            with (
+                pytest.raises(OSError, match=re.escape(expected)) as error,
+                open_workdir(disk / name, CONFIG),
+            ):
+                pass
+            assert str(error.value).endswith("written (Read-only file system)")

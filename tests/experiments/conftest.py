@@ -77,13 +77,13 @@ class Outcome(NamedTuple):
 def start():
     """Return a function that starts ``python -m NAME ARGUMENTS``."""
 
-    def run(name, *argv, **options):
+    def run(name, *argv, env=None, **options):
         command = [sys.executable, "-m", name, *map(str, argv)]
         # Small programs are worth keeping too: children compile the same ones.
         small = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | small, **(pipes | options)
+            command, cwd=ROOT, env=os.environ | small | (env or {}), **(pipes | options)
         )
 
     return run

@@ -25,3 +25,8 @@ def mounted(disk, size):
     yield disk
     # Lazily: clips of a data set on it may still be mapped.
     subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def read_only(disk):
+    """Let nothing be written on a mounted disk any more."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
