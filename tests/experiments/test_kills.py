@@ -20,7 +20,7 @@ from tests.support.training_runs import CONFIG, MODEL, all_rows, rows, saved_ste
 
 pytestmark = pytest.mark.slow
 
-FEW = ("compile", "save", "evaluation", "last step")
+FEW = ("read what is compiled", "save", "evaluation", "last step")
 NUM_KILLS = int(os.environ.get("MARSSEP_KILLS", len(FEW)))
 SEED = int(os.environ.get("MARSSEP_KILLS_SEED", "0"))
 OPTIONS = (
@@ -36,7 +36,8 @@ def draw_moments(generator):
     """Return the moments of one run, those that end it last."""
     if len(FEW) >= NUM_KILLS:
         return list(FEW)[:NUM_KILLS]
-    early, middle = ["start", "compile", "first step"], ["step", "save", "evaluation"]
+    early = ["start", "compile", "read what is compiled", "first step"]
+    middle = ["step", "save", "evaluation"]
     generator.shuffle(early)
     generator.shuffle(middle)
     found = [*early, *middle, "last step", "export"]

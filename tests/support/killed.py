@@ -70,6 +70,7 @@ def at_step(test: Callable[[int, int], bool]) -> Callable[[FrameType], bool]:
 MOMENTS: dict[str, tuple[Callable[[FrameType], bool], float]] = {
     "start": (lambda frame: True, 6.0),
     "compile": (compiling, 2.0),
+    "read what is compiled": (compiling, 0.02),
     "first step": (at_step(lambda step, _: step == 1), 0.02),
     "step": (at_step(lambda step, last: 1 < step < last - 1), 0.2),
     "save": (within(STORE, "save", "wait"), 0.05),
