@@ -28,6 +28,7 @@ from marssep_jax.config import to_dict
 from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
+from marssep_jax.training.meters import COMPILE_S, COMPILED
 
 
 def train_stage(
@@ -68,7 +69,21 @@ def train_stage(
             opened.path, settings.name, tensorboard=settings.training.tensorboard
         )
         try:
-            result = _train(settings, parts, data, start, opened, log, announce)
+            progress = (
+                make_progress(settings.name) if jax.process_index() == 0 else None
+            )
+            result = _train(
+                settings,
+                parts,
+                data,
+                start,
+                announce,
+                num_steps=settings.training.num_steps,
+                store=opened.store,
+                log=log,
+                config=opened.config,
+                progress=progress,
+            )
         finally:
             log.close()
         if jax.process_index() == 0:
@@ -80,6 +95,34 @@ def train_stage(
     announce(
         f"{settings.name}: {result.step} steps in {result.wall_s:.0f} s "
         f"({result.reason}), model in {workdir}/model"
+    )
+    return result
+
+
+def compile_stage(
+    settings: Settings, *, announce: Callable[..., None] = print
+) -> TrainingResult:
+    """Compile all that a stage will run, on this kind of device, and keep nothing else.
+
+    One update and one evaluation are run as the stage would run them, so that JAX's
+    cache holds their programs when `train_stage` wants them.
+
+    Args:
+      settings: of `experiments.settings.resolve`.
+      announce: prints a line.
+
+    Raises:
+      ValueError: settings, data or models that do not fit.
+    """
+    parts = build.make_parts(settings)
+    data = open_data(settings.data, settings.frontend, settings.encoder.image_size)
+    start = load_start(settings, parts)
+    result = _train(settings, parts, data, start, announce, num_steps=1)
+    cost = result.rows[-1]
+    announce(
+        f"{settings.name}: {cost[COMPILED]:.0f} programs compiled or read from the "
+        f"cache in {cost[COMPILE_S]:.1f} s, the first update after "
+        f"{result.wall_s:.1f} s; nothing was trained"
     )
     return result
 
@@ -102,9 +145,8 @@ def _train(
     parts: build.Parts,
     data: OpenedData,
     start: Start,
-    opened: Workdir,
-    log: MetricLog,
     announce: Callable[..., None],
+    **options: Any,
 ) -> TrainingResult:
     plan = settings.training
     banks = open_banks(settings, data, start)
@@ -120,15 +162,10 @@ def _train(
             batch = next(batches)
         announce(headroom(stage.limits(state, batch)))
         evaluate = watch(evaluate, stage, batch)
-    progress = make_progress(settings.name) if jax.process_index() == 0 else None
     return run(
         state=state,
         update=sharding.data_parallel(stage.update, mesh),
         batches=lambda step: training_batches(settings, data.catalogue, banks, step),
-        num_steps=plan.num_steps,
-        store=opened.store,
-        log=log,
-        config=opened.config,
         evaluate=evaluate,
         log_every=plan.log_every,
         eval_every=plan.eval_every,
@@ -138,7 +175,7 @@ def _train(
         max_wall_s=plan.max_wall_s or None,
         max_skipped=plan.max_skipped,
         describe=lambda number: batch_ids(settings, data.catalogue, number),
-        progress=progress,
+        **options,
     )
 
 

@@ -6,12 +6,18 @@ Examples:
   python -m experiments.train --config=experiments/configs/quickstart.py \
       --workdir=runs/rl --config.stage=policy --config.start.separator=runs/base
 
-The same command on the same workdir goes on where it stopped.
+The same command on the same workdir goes on where it stopped, also after a kill;
+SIGTERM lets it save first and leave with status 143. --compile_only fills JAX's cache
+ahead of time with what the run will need, and leaves the workdir alone.
 """
 
 from absl import flags
 
 from experiments import command
+
+COMPILE_ONLY = flags.DEFINE_bool(
+    "compile_only", False, "Compile into the cache what the run needs, and leave."
+)
 
 
 def main() -> None:
@@ -19,8 +25,11 @@ def main() -> None:
     from experiments.settings import resolve
 
     settings = resolve(flags.FLAGS.config)  # refuse it before JAX is there
-    from experiments.stages import train_stage
+    from experiments.stages import compile_stage, train_stage
 
+    if COMPILE_ONLY.value:
+        compile_stage(settings)
+        return
     train_stage(settings, flags.FLAGS.workdir)
 
 

@@ -93,8 +93,8 @@ def start():
 def program(start):
     """Return a function that runs ``python -m NAME ARGUMENTS`` to its end."""
 
-    def run(name, *argv):
-        with start(name, *argv) as process:
+    def run(name, *argv, env=None):
+        with start(name, *argv, env=env) as process:
             out, err = process.communicate(timeout=600)
         return Outcome(process.returncode, out, err)
 

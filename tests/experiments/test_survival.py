@@ -1,6 +1,7 @@
 """What happens to a training: signals, full disks, lost checkpoints, all survived."""
 
 import contextlib
+import os
 import resource
 import shutil
 import signal
@@ -13,6 +14,7 @@ from tests.support.disks import read_only, use_up
 from tests.support.training_runs import (
     LONG,
     MODEL,
+    SHORT,
     all_rows,
     assert_one_line,
     rows,
@@ -141,7 +143,39 @@ def test_nothing_is_compiled_but_the_step(trained):
     assert all_rows(trained)[0]["run/compile_s"] > 0
 
 
-def test_memory_does_not_grow(trained):
+def test_compiled_ahead_of_time(program, tmp_path):
+    """What the run would compile is then read, and no workdir was made for that."""
+    cache, workdir = tmp_path / "cache", tmp_path / "run"
+    argv = (*SHORT, f"--workdir={workdir}")
+    env = {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    outcome = program("experiments.train", *argv, "--compile_only", env=env)
+    assert outcome.code == 0, outcome.err
+    assert "programs compiled or read from the cache in" in outcome.out
+    assert not workdir.exists()
+    made = {path.name for path in cache.glob("*-cache")}
+    assert any("step" in name for name in made)
+    outcome = program("experiments.train", *argv, env=env)
+    assert outcome.code == 0, outcome.err
+    later = {path.name for path in cache.glob("*-cache")} - made
+    assert not [name for name in later if "step" in name]
+
+
+@pytest.fixture
+def long_run(trained, program, tmp_path):
+    """Return the rows of a run of MARSSEP_STEPS steps; of four hundred where unset."""
+    if "MARSSEP_STEPS" not in os.environ:
+        return all_rows(trained)
+    count = int(os.environ["MARSSEP_STEPS"])
+    argv = [*LONG, f"--config.training.num_steps={count}"]
+    outcome = program("experiments.train", *argv, f"--workdir={tmp_path}")
+    assert outcome.code == 0, outcome.err
+    return all_rows(tmp_path)
+
+
+def test_memory_does_not_grow(long_run):
     """A batch of 400 kB that stayed would be 120 MB after three hundred steps."""
-    later = [row["run/host_mb"] for row in all_rows(trained) if row["step"] > 100]
-    assert np.mean(later[-10:]) - np.mean(later[:10]) < 30
+    later = [row["run/host_mb"] for row in long_run if row["step"] > 100]
+    first, last = np.mean(later[:10]), np.mean(later[-10:])
+    steps = long_run[-1]["step"]
+    print(f"{first:.1f} MB at first, {last:.1f} MB in the end, of {steps} steps")
+    assert last - first < 30

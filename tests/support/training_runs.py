@@ -12,6 +12,11 @@ LONG = (
     "--config.training.save_every=20",
     "--config.training.keep_latest=3",
 )
+SHORT = (
+    CONFIG,
+    "--config.data.num_validation=0",
+    "--config.training.num_steps=2",
+)
 MODEL = "model/parameters.npz"
 
 
