@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.settings import Settings
@@ -31,7 +32,7 @@ def make_parts(settings: Settings) -> Parts:
     """Build front end, separator, encoder and pooling."""
     return Parts(
         make_frontend(settings.frontend),
-        make_separator(settings.separator),
+        make_separator(settings.separator, jnp.dtype(settings.precision)),
         make_encoder(settings.encoder, settings.frontend),
         make_fusion(settings.encoder),
     )

@@ -16,10 +16,12 @@ from marssep_jax.listening import (
     make_waveform_listener,
 )
 from marssep_jax.policy import make_mask_policy
+from marssep_jax.replicas import rows_of_one_draw
 from marssep_jax.types import (
     AdvantageFn,
     AnchorFn,
     ListenFn,
+    MaskPolicy,
     MixtureBatch,
     Params,
     RewardFn,
@@ -129,6 +131,12 @@ def _ensemble(params: Params) -> list[Params]:
     return [params, *params.get("others", ())]
 
 
+def _sampler(settings: Settings) -> MaskPolicy:
+    """Return the policy whose masks do not hang on the number of devices."""
+    family = make_mask_policy(settings.policy)
+    return rows_of_one_draw(family) if settings.parallelism == "pmap" else family
+
+
 def make_hearing(settings: Settings, parts: Parts, params: Params) -> Hearing:
     """Build what the expected reward of a config is made of.
 
@@ -140,7 +148,7 @@ def make_hearing(settings: Settings, parts: Parts, params: Params) -> Hearing:
     return Hearing(
         parts.separator.apply,
         parts.frontend,
-        make_mask_policy(settings.policy),
+        _sampler(settings),
         make_listener(settings.rl, parts, params),
         make_anchor(parts, params),
         make_reward(settings.rl),

@@ -22,6 +22,7 @@ from marssep_jax.config import (
     SeparatorConfig,
     UpdateConfig,
     at_least,
+    check_type,
     from_dict,
     one_of,
     positive,
@@ -31,6 +32,8 @@ from marssep_jax.config import (
 )
 
 STAGES = ("supervised", "policy")
+STRATEGIES = ("jit", "pmap")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -163,11 +166,19 @@ def _default_separator() -> SeparatorConfig:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of one training run; ``name`` is what its rows are called."""
+    """All of one training run.
+
+    ``name`` is what its rows are called. ``precision`` is that of the separator's
+    activations in training; parameters, policy, reward and metrics are float32.
+    ``shard_params`` cuts large arrays of the state and of the reward over devices.
+    """
 
     stage: str = "supervised"
     name: str = ""
     seed: int = 0
+    precision: str = "float32"  # or "bfloat16"
+    parallelism: str = "jit"  # or "pmap"
+    shard_params: bool = False
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     separator: SeparatorConfig = field(default_factory=_default_separator)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -187,6 +198,7 @@ class Settings:
         if not self.name:
             object.__setattr__(self, "name", self.stage)
         require(self.stage in STAGES, "config.stage", self.stage, " or ".join(STAGES))
+        _check_devices(self)
         require(  # a trained separator may have the queries of another encoder
             bool(self.start.separator)
             or self.separator.embed_dim == self.encoder.embed_dim,
@@ -206,6 +218,20 @@ class Settings:
             self.start.separator,
             "the supervised model that the policy stage starts from",
         )
+
+
+def _check_devices(settings: Settings) -> None:
+    """Check how a stage is laid out over devices."""
+    one_of(settings, "precision", PRECISIONS)
+    one_of(settings, "parallelism", STRATEGIES)
+    check_type("config.shard_params", settings.shard_params, False)
+    if settings.parallelism == "jit":
+        return
+    expected = "'jit' with config."
+    value, name = settings.parallelism, "config.parallelism"
+    require(not settings.shard_params, name, value, f"{expected}shard_params")
+    by_rows = settings.stage == "supervised" or settings.rl.advantage != "batch"
+    require(by_rows, name, value, f"{expected}rl.advantage = 'batch'")
 
 
 SECTIONS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from experiments import build, compiled, updates
+from experiments import build, compiled, hosts
 from experiments.datasets import (
     OpenedData,
     batch_ids,
@@ -17,6 +17,7 @@ from experiments.datasets import (
     validation_manifest,
 )
 from experiments.embeddings import EmbeddingBank, evaluation_mixtures
+from experiments.placing import evaluated_once, place_stage
 from experiments.provenance import provenance, versions
 from experiments.settings import Settings
 from experiments.starts import Start, load_start
@@ -29,6 +30,7 @@ from marssep_jax.evaluation import BATCH_SIZE, as_metrics, evaluate_mixtures
 from marssep_jax.metric_log import MetricLog, make_progress
 from marssep_jax.training import EarlyStop, TrainingResult, run
 from marssep_jax.training.meters import COMPILE_S, COMPILED
+from marssep_jax.types import Params
 
 
 def train_stage(
@@ -37,6 +39,7 @@ def train_stage(
     data: OpenedData | None = None,
     start: Start | None = None,
     *,
+    checkpoints: str | None = None,
     announce: Callable[..., None] = print,
 ) -> TrainingResult:
     """Train a stage in a workdir, or go on with it, and export ``workdir/model``.
@@ -46,11 +49,15 @@ def train_stage(
       workdir: the folder.
       data: the data set, if the caller has it open.
       start: the models to start from, if the caller has them.
+      checkpoints: folder or bucket for them; None takes the workdir's own.
       announce: prints a line.
 
     Raises:
       ValueError: settings, data, models or workdir that do not fit.
     """
+    _check_processes(settings)
+    if jax.process_index() > 0:
+        announce = _say_nothing
     parts = build.make_parts(settings)
     data = data or open_data(
         settings.data, settings.frontend, settings.encoder.image_size
@@ -62,6 +69,7 @@ def train_stage(
         provenance(),
         keep=settings.training.keep_latest,
         keep_every=settings.training.keep_every,
+        checkpoints=checkpoints,
     ) as opened:
         if note := _how_it_is_left(opened):
             announce(note)
@@ -69,9 +77,7 @@ def train_stage(
             opened.path, settings.name, tensorboard=settings.training.tensorboard
         )
         try:
-            progress = (
-                make_progress(settings.name) if jax.process_index() == 0 else None
-            )
+            is_first = jax.process_index() == 0
             result = _train(
                 settings,
                 parts,
@@ -80,14 +86,15 @@ def train_stage(
                 announce,
                 num_steps=settings.training.num_steps,
                 store=opened.store,
-                log=log,
+                log=log if is_first else None,
                 config=opened.config,
-                progress=progress,
+                progress=make_progress(settings.name) if is_first else None,
             )
         finally:
             log.close()
+        trained = sharding.host_copy((result.state.params, result.state.model_state))
         if jax.process_index() == 0:
-            bundle = _bundle(settings, data, start, result)
+            bundle = _bundle(settings, data, start, result, trained)
             save_bundle(opened.path / "model", bundle)
             opened.complete({"step": result.step, "reason": result.reason})
     if note := exploitation(result.rows):
@@ -97,6 +104,20 @@ def train_stage(
         f"({result.reason}), model in {workdir}/model"
     )
     return result
+
+
+def _check_processes(settings: Settings) -> None:
+    """Check that processes will agree on when to stop."""
+    limit = settings.training.max_wall_s
+    if limit and jax.process_count() > 1:
+        raise ValueError(
+            f"config.training.max_wall_s is {limit}, expected 0 for several processes, "
+            "whose clocks differ"
+        )
+
+
+def _say_nothing(*_: Any) -> None:
+    """Announce nothing: process 0 does."""
 
 
 def compile_stage(
@@ -149,24 +170,23 @@ def _train(
     **options: Any,
 ) -> TrainingResult:
     plan = settings.training
-    banks = open_banks(settings, data, start)
-    stage = updates.make_stage(settings, parts, start.reward.params)
+    with hosts.first_alone("embeddings"):
+        banks = open_banks(settings, data, start)
     key = jax.random.key(settings.seed)
     params = start.separator or parts.separator.init(key, settings.frontend)
-    mesh = sharding.make_data_mesh()
-    state = sharding.replicate(stage.start(key, *params), mesh)
+    stage = place_stage(settings, parts, start.reward.params, key, params)
     evaluate = _make_validation(settings, data, start, banks.query)
     if stage.limits is not None:
         batches = training_batches(settings, data.catalogue, banks, 0)
         with contextlib.closing(batches):
             batch = next(batches)
-        announce(headroom(stage.limits(state, batch)))
+        announce(headroom(stage.limits(stage.state, batch)))
         evaluate = watch(evaluate, stage, batch)
     return run(
-        state=state,
-        update=sharding.data_parallel(stage.update, mesh),
+        state=stage.state,
+        update=stage.update,
         batches=lambda step: training_batches(settings, data.catalogue, banks, step),
-        evaluate=evaluate,
+        evaluate=evaluated_once(evaluate),
         log_every=plan.log_every,
         eval_every=plan.eval_every,
         save_every=plan.save_every,
@@ -214,7 +234,11 @@ def _make_validation(
 
 
 def _bundle(
-    settings: Settings, data: OpenedData, start: Start, result: TrainingResult
+    settings: Settings,
+    data: OpenedData,
+    start: Start,
+    result: TrainingResult,
+    trained: tuple[Params, Params],
 ) -> ModelBundle:
     sections = ("frontend", "separator")
     return ModelBundle(
@@ -229,8 +253,8 @@ def _bundle(
             "licence": joined_licences(data.catalogue),
             "versions": versions(),
         },
-        separator_params=jax.device_get(result.state.params),
-        model_state=jax.device_get(result.state.model_state),
+        separator_params=trained[0],
+        model_state=trained[1],
         encoder_params=jax.device_get(start.query.params),
         judge_params=jax.device_get(start.judge_params),
     )

@@ -56,7 +56,10 @@ def load_start(settings: Settings, parts: build.Parts) -> Start:
     if base is not None:
         build.require_same(settings, base, "separator", ("frontend", "separator"))
     if source is None:
-        print("start.encoder is empty: the encoder is random and stays so", flush=True)
+        if jax.process_index() == 0:
+            print(
+                "start.encoder is empty: the encoder is random and stays so", flush=True
+            )
         key = jax.random.fold_in(jax.random.key(settings.seed), 1)
         found = TrainedEncoder(
             settings.encoder, build.init_encoder(key, parts, settings.encoder)

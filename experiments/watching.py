@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.updates import Stage
+from experiments.placing import PlacedStage
 from marssep_jax.types import MixtureBatch
 
 Evaluate = Callable[[Any], dict[str, float]]
@@ -13,7 +13,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def watch(
-    validate: Evaluate | None, stage: Stage, batch: MixtureBatch
+    validate: Evaluate | None, stage: PlacedStage, batch: MixtureBatch
 ) -> Evaluate | None:
     """Add what is watched of a policy stage, on one batch, to the validation."""
     watched = [probe for probe in (stage.limits, stage.probe) if probe is not None]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from marssep_jax.config import FrontendConfig
+from marssep_jax.fourier import irfft, rfft
 from marssep_jax.types import Features
 
 GridFn = Callable[[Float[Array, "..."]], Float[Array, "..."]]
@@ -86,7 +87,7 @@ def stft(
         for r in range(blocks)
     ]
     frame = jnp.stack(part, axis=-2).reshape(*block.shape[:-2], num_frames, -1)
-    spectrum = jnp.fft.rfft(frame[..., :n_fft])
+    spectrum = rfft(frame[..., :n_fft])
     return jnp.swapaxes(spectrum, -1, -2)
 
 
@@ -128,7 +129,7 @@ def istft(
     if length < 1:
         raise ValueError(f"length is {length}, expected >= 1")
     num_frames, blocks = stft.shape[-1], _blocks_per_frame(n_fft, hop)
-    frame = jnp.fft.irfft(jnp.swapaxes(stft, -1, -2), n_fft)
+    frame = irfft(jnp.swapaxes(stft, -1, -2), n_fft)
     frame = frame * _along_last(_hann(n_fft), frame)
     batch = [(0, 0)] * (frame.ndim - 2)
     frame = jnp.pad(frame, [*batch, (0, 0), (0, blocks * hop - n_fft)])

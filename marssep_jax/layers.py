@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 F = TypeVar("F", bound=Callable)
@@ -100,10 +101,12 @@ class ConvBlock(nn.Module):
       width: channels of the result.
       stride: 1 convolves 3x3; s > 1 folds s x s and convolves 2x2, a kernel of
         2s x 2s at stride s.
+      dtype: of the computation; parameters and norms' statistics are float32.
     """
 
     width: int
     stride: int = 1
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, value: Float[Array, "b h w c"]) -> Float[Array, "b i j e"]:
@@ -111,6 +114,7 @@ class ConvBlock(nn.Module):
         size = 3
         if self.stride > 1:
             value, size = fold(value, self.stride), 2
-        value = nn.Conv(self.width, (size, size), use_bias=False)(value)
-        value = nn.GroupNorm(num_groups=None, group_size=8)(value)
+        conv = nn.Conv(self.width, (size, size), use_bias=False, dtype=self.dtype)
+        norm = nn.GroupNorm(num_groups=None, group_size=8, dtype=self.dtype)
+        value = norm(conv(value))
         return nn.silu(value)

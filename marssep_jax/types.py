@@ -22,6 +22,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Complex, Float, Int, PRNGKeyArray
 
+AXIS = "data"
+"""The axis of devices, of a mesh and of a `pmap`, over which batches are cut."""
+
 Params = Any
 """A pytree of arrays, as Flax makes it."""
 

@@ -1,4 +1,4 @@
-"""What holds for every test: CPU, four devices, strict ranks, compiled once.
+"""What holds for every test: CPU, eight devices, strict ranks, compiled once.
 
 All of it must be in place before anything imports JAX or TensorFlow.
 """
@@ -30,12 +30,18 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache_folder()))
 
 import jax  # noqa: E402  after the environment it reads
 
-# Sharding is tested on four devices wherever there is one CPU.
-jax.config.update("jax_num_cpu_devices", 4)
+# Sharding is tested on up to eight devices wherever there is one CPU.
+jax.config.update("jax_num_cpu_devices", 8)
 # [b, h] + [h] is a mistake more often than a wish: ranks must be explicit.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The many small programs of the tests are worth keeping too.
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_addoption(parser):
+    """Let a bigger machine try more."""
+    text = "processes of a training over several, a divisor of 4"
+    parser.addoption("--processes", type=int, default=2, help=text)
 
 
 @pytest.fixture(scope="module")

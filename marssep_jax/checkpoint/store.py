@@ -3,16 +3,15 @@
 import contextlib
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from marssep_jax.checkpoint.retention import Retention, patience
 from marssep_jax.types import Params
@@ -48,12 +47,13 @@ class CheckpointStore:
         """Open or make a folder of checkpoints.
 
         Args:
-          directory: the folder, such as ``workdir/checkpoints``.
+          directory: the folder, such as ``workdir/checkpoints``, or a bucket's, such
+            as ``gs://bucket/run``.
           keep: how many of the latest stay; two survive damage to the last.
           keep_every: besides, all whose step is a multiple of this stay; 0 is none.
           provenance: written into every checkpoint, such as versions.
         """
-        self.directory = Path(os.path.abspath(directory))
+        self.directory = _absolute(directory)
         self._keep = Retention(keep, keep_every)
         self.provenance = dict(provenance or {})
         self._manager: ocp.CheckpointManager | None = None
@@ -179,8 +179,9 @@ class CheckpointStore:
         source = self.directory / str(step)
         place = self.directory.parent / f"damaged_checkpoint_{step}"
         if jax.process_index() == 0:
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(source, place)
+            if place.exists():
+                place.rmtree()
+            source.rename(place)
         logger.warning(
             "checkpoint %s cannot be read (%s), going on from step %d; moved to %s",
             source,
@@ -222,6 +223,11 @@ class CheckpointStore:
     def __exit__(self, *_: object) -> None:
         """Finish writing."""
         self.close()
+
+
+def _absolute(directory: str | os.PathLike[str]) -> epath.Path:
+    text = os.fspath(directory)
+    return epath.Path(text if "://" in text else os.path.abspath(text))
 
 
 def _hush() -> None:

@@ -47,6 +47,7 @@ def open_workdir(
     *,
     keep: int = 2,
     keep_every: int = 0,
+    checkpoints: str | None = None,
 ) -> Iterator[Workdir]:
     """Open or make the workdir of a run, for this process alone.
 
@@ -57,6 +58,7 @@ def open_workdir(
         compared, such as versions.
       keep: latest checkpoints kept besides the best one.
       keep_every: besides, those of steps that are multiples of this; 0 is none.
+      checkpoints: folder or bucket for them; None takes ``checkpoints`` in the folder.
 
     Yields:
       The workdir; its checkpoints are on disk when the block ends.
@@ -80,14 +82,14 @@ def open_workdir(
         _check_config(folder, plain, str(path), dict(provenance or {}))
         try:
             with CheckpointStore(
-                folder / "checkpoints",
+                checkpoints or folder / "checkpoints",
                 keep=keep,
                 keep_every=keep_every,
                 provenance=provenance,
             ) as store:
                 yield Workdir(folder, plain, store)
         except ValueError:  # settings that do not work must not bind the next start
-            if is_new and not (folder / "checkpoints").exists():
+            if is_new and not store.directory.exists():
                 (folder / CONFIG).unlink(missing_ok=True)
             raise
 

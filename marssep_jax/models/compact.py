@@ -9,6 +9,7 @@ is multiplied into the layer's weights, and the channels never come to be.
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from marssep_jax.layers import ConvBlock, fold, relative_level, unfold
@@ -23,9 +24,11 @@ class CompactUNet(nn.Module):
 
     Attributes:
       widths: channels at each level, the first at half the grid's resolution.
+      dtype: of the computation.
     """
 
     widths: tuple[int, ...]
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, log_mag: Float[Array, "b h w"]) -> Float[Array, "b i j e"]:
@@ -38,24 +41,26 @@ class CompactUNet(nn.Module):
             nn.initializers.normal(0.1),
             (value.shape[1], 1, self.widths[0]),
         )
-        value = nn.Conv(self.widths[0], (3, 3), use_bias=False)(value)
-        value = nn.silu(value + rows[None])
+        first = nn.Conv(self.widths[0], (3, 3), use_bias=False, dtype=self.dtype)
+        value = nn.silu(first(value) + rows[None].astype(self.dtype))
         skips: list[Array] = []
         for width in self.widths[1:]:
             skips.append(value)
-            value = ConvBlock(width, stride=2)(value)
-            value = value + ConvBlock(width)(value)
+            value = ConvBlock(width, 2, self.dtype)(value)
+            value = value + ConvBlock(width, dtype=self.dtype)(value)
         for width in reversed(self.widths[:-1]):
-            value = nn.Dense(4 * width)(value)
+            value = nn.Dense(4 * width, dtype=self.dtype)(value)
             value = unfold(value.reshape(*value.shape[:3], 4, width))
-            value = ConvBlock(width)(jnp.concatenate([skips.pop(), value], axis=-1))
+            value = jnp.concatenate([skips.pop(), value], axis=-1)
+            value = ConvBlock(width, dtype=self.dtype)(value)
         return value
 
 
 class GatedHead(nn.Module):
     """One 1x1 layer to gated channels, the gate, the sum and the unfolding.
 
-    z = sum_c g_c (W h + b)_c is computed as (sum_c g_c W_c) h + sum_c g_c b_c.
+    z = sum_c g_c (W h + b)_c is computed as (sum_c g_c W_c) h + sum_c g_c b_c. The
+    sums are float32, whatever h is.
     """
 
     num_channels: int
@@ -74,5 +79,10 @@ class GatedHead(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (spread, self.num_channels))
         weight = jnp.einsum("bkc,esc->bkse", gate, kernel)
         offset = jnp.einsum("bkc,sc->bks", gate, bias)
-        value = jnp.einsum("bije,bkse->bkijs", hidden, weight)
+        value = jnp.einsum(
+            "bije,bkse->bkijs",
+            hidden,
+            weight.astype(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
         return unfold((value + offset[:, :, None, None])[..., None])[..., 0]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from marssep_jax.config import FrontendConfig, SeparatorConfig
@@ -59,6 +60,7 @@ class QueriedUNet(nn.Module):
     """U-Net, gate and inner product, for either architecture."""
 
     config: SeparatorConfig
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -72,20 +74,32 @@ class QueriedUNet(nn.Module):
         gate = QueryGate(config.num_channels, name="gate")(query)
         bias = self.param("bias", nn.initializers.zeros, ())
         if config.architecture == "omnisep":
-            net = UNet(config.widths, config.num_channels, name="unet")
-            return jnp.einsum("bhwc,bkc->bkhw", net(log_mag, train), gate) + bias
-        hidden = CompactUNet(config.widths, name="unet")(log_mag)
+            net = UNet(config.widths, config.num_channels, self.dtype, name="unet")
+            hidden = net(log_mag, train)
+            gate = gate.astype(hidden.dtype)
+            product = jnp.einsum(
+                "bhwc,bkc->bkhw", hidden, gate, preferred_element_type=jnp.float32
+            )
+            return product + bias
+        hidden = CompactUNet(config.widths, self.dtype, name="unet")(log_mag)
         return GatedHead(config.num_channels, name="head")(hidden, gate) + bias
 
 
-def make_separator(config: SeparatorConfig) -> Separator:
+def make_separator(
+    config: SeparatorConfig, dtype: DTypeLike = jnp.float32
+) -> Separator:
     """Build the separator of a configuration.
 
     Columns are padded by repeating the last one up to a multiple of 2^levels and
     cropped afterwards, so any number of frames is accepted. Rows are fixed by
     the front end and must be such a multiple.
+
+    Args:
+      config: its sizes.
+      dtype: of activations. Parameters, batch norm's statistics and logits are
+        float32 whatever it is, so it may change from one training to the next.
     """
-    module = QueriedUNet(config)
+    module = QueriedUNet(config, dtype)
     multiple = 2 ** len(config.widths)
 
     def init(key: PRNGKeyArray, frontend: FrontendConfig) -> tuple[Params, Params]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Initializer = Callable[..., Array]
@@ -86,10 +87,12 @@ class UNet(nn.Module):
     Attributes:
       widths: channels after each downward convolution; one level each.
       num_outputs: channels of the last convolution.
+      dtype: of the computation; parameters and norms' statistics are float32.
     """
 
     widths: tuple[int, ...]
     num_outputs: int
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -121,6 +124,7 @@ class UNet(nn.Module):
             use_running_average=not train,
             momentum=0.9,
             epsilon=1e-5,
+            dtype=self.dtype,
             scale_init=lambda key, shape, dtype=jnp.float32: (
                 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
             ),
@@ -142,5 +146,6 @@ class UNet(nn.Module):
             use_bias=use_bias,
             kernel_init=nn.initializers.normal(0.001),
             bias_init=bias_init,
+            dtype=self.dtype,
             name=name,
         )

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from marssep_jax.fourier import rfft
+
 
 def as_float32(waveform: Float[Array, "*b t"]) -> Float[Array, "*b t"]:
     """Return samples in float32: what bfloat16 cuts off is audible after a log.
@@ -72,5 +74,6 @@ def power_spectrum(frames: Any, n_fft: int, xp: Any) -> Any:
     From the parts rather than the modulus, whose gradient is NaN at zero: silence
     must not break an update.
     """
-    spectrum = xp.fft.rfft(frames, n_fft)
+    transform = rfft if xp is jnp else xp.fft.rfft
+    spectrum = transform(frames, n_fft)
     return spectrum.real**2 + spectrum.imag**2

@@ -1,0 +1,1 @@
+"""Start one training on many devices: programs that print or run commands."""

@@ -1,0 +1,1 @@
+"""What a step costs on many chips: compiled programs, measured points, a model."""

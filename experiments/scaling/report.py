@@ -1,0 +1,166 @@
+"""Lay out what was compiled, measured and predicted, as a page of Markdown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from experiments.scaling import model
+
+GIB = 2**30
+TITLES = {
+    "supervised": "separator, supervised",
+    "reward": "policy step, ImageBind hears the estimates, all parameters copied",
+    "reward_cut": "the same, parameters cut over the devices",
+}
+HEAD = """# Scaling
+
+    python -m experiments.scaling --compile=supervised,reward,reward_cut \\
+        --topology=v5e:2x4 --json=experiments/results/scaling.json
+    python -m experiments.scaling --measure --json=experiments/results/scaling.json
+    python -m experiments.scaling --json=experiments/results/scaling.json \\
+        --report=experiments/SCALING.md
+
+made this page. The first asks XLA's TPU compiler, which needs `pip install 'jax[tpu]'`
+and no TPU; the second takes steps on two CPU cores. **Measured** is only what the
+section of that name says; memory, work and traffic are the compiler's figures for one
+device; throughput is **predicted** from them and was seen on no chip.
+
+The separator is the published one (30.3 M parameters, clips of 65,535 samples, two
+targets a mixture). ImageBind is the published size, 1,073 M parameters in float32, of
+which a reward reads the 86 M of its ear: words and pictures come as vectors. Here all
+of it is kept on the devices, to show the worst case; activations are bfloat16.
+"""
+
+
+def memory_line(row: dict[str, Any]) -> str:
+    """Say in a line what a step needs on each device."""
+    parts = ", ".join(
+        f"{name} {row[f'{name}_bytes'] / GIB:.2f}"
+        for name in ("argument", "output", "aliased", "temporary")
+    )
+    peak = row["peak_bytes"] / GIB
+    return f"{row['step']} on {row['topology']}: {peak:.2f} GiB a device ({parts})"
+
+
+def text(found: dict[str, Any]) -> str:
+    """Return the report.
+
+    Args:
+      found: rows of what was ``compiled``, and what was ``measured``.
+    """
+    compiled = sorted(
+        found["compiled"], key=lambda row: list(TITLES).index(row["step"])
+    )
+    parts = [HEAD, _memory(compiled), _work(compiled)]
+    if found["measured"]:
+        parts.append(_measured(found["measured"]))
+    parts.append(_assumptions())
+    for row in compiled:
+        parts += [_predicted(row, name) for name in model.CHIPS]
+    return "\n".join(parts)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def _memory(compiled: list[dict[str, Any]]) -> str:
+    rows = [
+        (
+            TITLES[row["step"]],
+            row["topology"],
+            row["rows"],
+            row["group_size"] if row["step"] != "supervised" else "",
+            *(
+                f"{row[f'{name}_bytes'] / GIB:.2f}"
+                for name in ("argument", "temporary", "peak")
+            ),
+            "yes" if row["peak_bytes"] < 16e9 else "**no**",
+        )
+        for row in compiled
+    ]
+    head = ("step", "devices", "rows", "masks", "arguments", "temporary", "in all")
+    return (
+        "## Memory of a device, GiB\n\n"
+        "From the compiler's memory analysis; arguments are parameters, optimiser and "
+        "batch, and outputs take their place.\n\n"
+        + table((*head, "fits in 16 GB"), rows)
+    )
+
+
+def _work(compiled: list[dict[str, Any]]) -> str:
+    rows = []
+    for row in compiled:
+        sent = "; ".join(
+            f"{kind} {part['bytes'] / 1e6:.0f} MB in {part['count']}"
+            for kind, part in sorted(row["collectives"].items())
+        )
+        work = (f"{row['flops'] / 1e12:.2f}", f"{row['accessed_bytes'] / 1e9:.1f}")
+        rows.append((TITLES[row["step"]], *work, sent or "none"))
+    head = ("step", "10^12 operations", "GB read and written", "collectives")
+    return (
+        "## Work and traffic of a device in one step\n\n"
+        "Collectives are counted in the compiled program, by the size of the whole "
+        "array.\n\n" + table(head, rows)
+    )
+
+
+def _measured(measured: dict[str, Any]) -> str:
+    points, rows = measured["points"], []
+    for point in points:
+        alone = next(row for row in points if row["step"] == point["step"])
+        best, first = min(point["seconds"]), min(alone["seconds"])
+        speed = point["devices"] * point["rows"] / best
+        span = f"{best:.2f} to {max(point['seconds']):.2f}"
+        gain = speed / (alone["rows"] / first)
+        row = (point["step"], point["layout"], span, f"{speed:.3f}", f"{gain:.2f}")
+        rows.append(row)
+    head = ("step", "layout", "seconds a step", "mixtures a second", "times the first")
+    return (
+        "## Measured\n\n"
+        f"{measured['machine']}; jax {measured['versions']['jax']}. Full size, "
+        "float32, one row a device, two masks a target; ImageBind's ear alone; weights "
+        "at random. Two devices share the machine's memory bandwidth.\n\n"
+        + table(head, rows)
+    )
+
+
+def _assumptions() -> str:
+    lines = [
+        "## Assumptions\n",
+        f"- A step takes the longer of operations at {model.COMPUTE_SHARE:.0%} and of "
+        f"memory traffic at {model.MEMORY_SHARE:.0%} of the specification.",
+        "- Then it talks: collectives are rings, an all-reduce goes round twice, and "
+        f"links give {model.LINK_SHARE:.0%} of the specification. Nothing overlaps "
+        "with computing, although much can.",
+        "- Rows a device stay the same, so the batch grows with the chips; what XLA "
+        "sends does not depend on their number but for (n - 1) / n.",
+        "- Input keeps up. Evaluation and checkpoints are not counted.",
+        "- Figures of the program are those of the TPU compiler for the H100 too.",
+    ]
+    for chip in model.CHIPS.values():
+        lines.append(
+            f"- {chip.name}: {chip.flops / 1e12:.0f}e12 operations a second "
+            f"(bfloat16), memory {chip.memory / 1e9:.0f} GB/s and "
+            f"{chip.capacity / 1e9:.0f} GB, links {chip.near / 1e9:.0f} GB/s among "
+            f"{chip.group} chips, beyond them {chip.far / 1e9:.0f} GB/s."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _predicted(row: dict[str, Any], name: str) -> str:
+    chip = model.CHIPS[name]
+    rows = [
+        (
+            point["chips"],
+            f"{1e3 * point['step_s']:.1f}",
+            f"{point['talk_share']:.0%}",
+            f"{point['mixtures_per_s']:,.0f}",
+            f"{point['efficiency']:.0%}",
+        )
+        for point in model.predict(chip, row, row["rows"])
+    ]
+    head = ("chips", "ms a step", "of it talking", "mixtures a second", "efficiency")
+    title = f"## Predicted: {TITLES[row['step']]}; {chip.name}"
+    return f"{title}\n\n{row['rows']} mixtures a chip.\n\n" + table(head, rows)
