@@ -74,11 +74,11 @@ def rows_of_one_draw(policy: MaskPolicy) -> MaskPolicy:
 
         return sample
 
-    twins = {
-        name: None if draw is None else cut(draw)
-        for name, draw in (("path", policy.path), ("mirror", policy.mirror))
-    }
-    return policy._replace(sample=cut(policy.sample), **twins)
+    return policy._replace(
+        sample=cut(policy.sample),
+        path=None if policy.path is None else cut(policy.path),
+        mirror=None if policy.mirror is None else cut(policy.mirror),
+    )
 
 
 def settle(name: str, value: Array) -> Array:
