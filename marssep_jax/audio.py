@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from marssep_jax.audio_writer import AudioWriter
-from marssep_jax.optional import file_name, import_package, reason_of
+from marssep_jax.optional import file_name, import_package, reason_of, shown
 
 READABLE = "a readable wav, flac, ogg or mp3 file"
 # Outside this range a header is damaged rather than a recording unusual; a window
@@ -103,7 +103,7 @@ def open_audio(
       ValueError: not a recording, or a sample rate out of range.
     """
     soundfile = import_package("soundfile", "reading audio")
-    label = f"{name} is {_shown(path)}"
+    label = f"{name} is {shown(path)}"
     if isinstance(path, (str, os.PathLike)):
         if os.path.isdir(path):
             raise IsADirectoryError(f"{label}, expected a file, not a folder")
@@ -128,12 +128,6 @@ def open_audio(
             f"{label}, expected a sample rate of {low} to {high} Hz, not {rate}"
         )
     return AudioReader(file, label)
-
-
-def _shown(path: object) -> str:
-    if isinstance(path, (str, os.PathLike)):
-        return repr(os.fspath(path))
-    return repr(getattr(path, "name", "<stream>"))
 
 
 def read_audio(

@@ -5,16 +5,18 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from marssep_jax.audio import open_audio
+from marssep_jax.audio import AudioInfo, open_audio
 from marssep_jax.audio_writer import AudioWriter
 from marssep_jax.inference import Separator
 from marssep_jax.queries import Query
+from marssep_jax.streaming import Separation
 
 STANDARD_INPUT = "-"
 # What is looked for in folders; a file named by itself may end as it likes.
@@ -23,6 +25,7 @@ SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", "
 KINDS = ("target", "residual")
 
 ProgressFn = Callable[[float], None]
+WatchFn = Callable[[Separation, float], None]
 
 
 class Job(NamedTuple):
@@ -146,9 +149,59 @@ def run_job(
       ValueError, OSError: the input cannot be read or the output written.
     """
     started = time.perf_counter()
+    with open_audio(_opened(job.source), "INPUT") as reader:
+        row = separate_recording(
+            separator,
+            reader.info,
+            reader.blocks(),
+            job.outputs,
+            query,
+            lambda _, share: progress(share),
+            mask=mask,
+            seed=seed,
+        )
+    return {
+        "input": job.source,
+        "status": "done",
+        "target": str(job.target),
+        "residual": str(job.residual) if job.residual else None,
+        **row,
+        "wall_s": round(time.perf_counter() - started, 3),
+    }
+
+
+def separate_recording(
+    separator: Separator,
+    info: AudioInfo,
+    blocks: Iterable[Float[np.ndarray, "c _"]],
+    outputs: Sequence[Path],
+    query: Query,
+    watch: WatchFn,
+    *,
+    mask: str = "mode",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Separate a recording into files that appear whole, together, or not at all.
+
+    Args:
+      separator: the model.
+      info: what the recording's header says.
+      blocks: its samples ``[channels, any]``.
+      outputs: file names of the estimate and, if wanted, the residual.
+      query: what to separate.
+      watch: gets every part, and the share of the recording that is done.
+      mask: see `marssep_jax.streaming.stream`.
+      seed: see there.
+
+    Returns:
+      Rate, channels, length, and whether the recording is silent or its estimate
+      clips.
+
+    Raises:
+      ValueError, OSError: the input cannot be read or the output written.
+    """
+    num_samples, peak = 0, 0.0
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(open_audio(_opened(job.source), "INPUT"))
-        info, num_samples, peak = reader.info, 0, 0.0
         writers = [
             stack.enter_context(
                 AudioWriter(
@@ -159,31 +212,24 @@ def run_job(
                     info.num_samples,
                 )
             )
-            for path in job.outputs
+            for path in outputs
         ]
-        for part in separator.stream(
-            reader.blocks(), info.rate_hz, query, mask=mask, seed=seed
-        ):
+        for part in separator.stream(blocks, info.rate_hz, query, mask=mask, seed=seed):
             for writer, block in zip(
                 writers, (part.estimate, part.residual), strict=False
             ):
                 writer.write(block)
             num_samples += part.estimate.shape[1]
             peak = max(peak, float(np.abs(part.estimate + part.residual).max()))
-            progress(num_samples / max(info.num_samples, num_samples))
+            watch(part, num_samples / max(info.num_samples, num_samples))
         for writer in writers:
             writer.finish()
     return {
-        "input": job.source,
-        "status": "done",
-        "target": str(job.target),
-        "residual": str(job.residual) if job.residual else None,
         "sample_rate_hz": info.rate_hz,
         "channels": info.num_channels,
         "num_samples": num_samples,
         "silent": peak == 0.0,
         "clipped_samples": sum(writer.num_clipped for writer in writers),
-        "wall_s": round(time.perf_counter() - started, 3),
     }
 
 

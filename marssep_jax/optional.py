@@ -29,6 +29,13 @@ def file_name(path: str | os.PathLike[str]) -> str | bytes:
     return os.fsencode(path) if os.name == "posix" else os.fspath(path)
 
 
+def shown(path: object) -> str:
+    """Return what an error message calls a path or an open file."""
+    if isinstance(path, (str, os.PathLike)):
+        return repr(os.fspath(path))
+    return repr(getattr(path, "name", "<stream>"))
+
+
 def one_line(error: BaseException) -> str:
     """Return an error's text on one line, without the final stop."""
     return " ".join(str(error).split()).rstrip(".")

@@ -1,5 +1,6 @@
 """Read a picture of any kind as upright RGB bytes, for every encoder that sees."""
 
+import io
 import os
 import warnings
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from marssep_jax.optional import shown
+
 READABLE = "a readable picture (png, jpeg, webp, gif or bmp)"
 
 
 def read_picture(
-    path: str | os.PathLike[str], name: str = "path"
+    path: str | os.PathLike[str] | io.BufferedIOBase, name: str = "path"
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Read the first frame of a picture, grey, palette or transparent ones too.
 
@@ -19,7 +22,7 @@ def read_picture(
     what lies under full transparency is arbitrary and was never meant to be seen.
 
     Args:
-      path: file name.
+      path: file name, or a seekable binary file.
       name: what an error message calls the argument.
 
     Raises:
@@ -27,11 +30,12 @@ def read_picture(
       ValueError: not a picture, a damaged one, or one of absurd size.
       ModuleNotFoundError: Pillow is missing.
     """
-    label = f"{name} is {os.fspath(path)!r}"
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{label}, expected a file, not a folder")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{label}, expected an existing file")
+    label = f"{name} is {shown(path)}"
+    if isinstance(path, (str, os.PathLike)):
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"{label}, expected a file, not a folder")
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{label}, expected an existing file")
     image, image_ops = pillow()
     try:
         with warnings.catch_warnings():
