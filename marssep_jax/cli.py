@@ -17,16 +17,20 @@ from marssep_jax.cli_options import (
     check_json,
     check_queries,
     check_separate,
+    check_serve,
     checkpoint_or_default,
     export_parser,
     inspect_parser,
     parse,
     separate_parser,
+    serve_parser,
 )
+from marssep_jax.terminal import Progress
 
 OVERVIEW = """usage: marssep COMMAND ...
 
   separate   get one sound out of recordings: by words, a clip or a picture
+  serve      the same on a web page of this machine
   inspect    show what a checkpoint is
   export     write a separator as one file that JAX runs by itself
 
@@ -124,6 +128,31 @@ def export(argv: Sequence[str]) -> int:
     return 0
 
 
+def serve(argv: Sequence[str]) -> int:
+    """Run ``marssep serve``; it ends by Ctrl-C."""
+    options = parse(serve_parser(), argv)
+    check_serve(options)
+    checkpoint = checkpoint_or_default(options.checkpoint)
+    from marssep_jax.optional import import_package
+
+    for package in ("uvicorn", "starlette", "python_multipart"):
+        import_package(package, "marssep serve (pip install 'marssep_jax[serve]')")
+    from marssep_jax.inference import Separator
+    from marssep_jax.serving.limits import Limits
+    from marssep_jax.serving.server import listen, run
+
+    limits = Limits(
+        upload_bytes=round(options.max_megabytes * 1e6),
+        length_s=options.max_minutes * 60,
+        requests=options.max_requests,
+    )
+    with listen(options.host, options.port) as opened:
+        with _naming_checkpoint("--checkpoint", checkpoint):
+            separator = Separator.load(checkpoint)
+        run(separator, opened, options.host, limits)
+    return 0
+
+
 def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, Any]:
     """Run one job; report a bad file and let the others go on."""
     from marssep_jax.file_jobs import run_job
@@ -132,7 +161,7 @@ def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, An
     if not options.overwrite and all(path.exists() for path in job.outputs):
         print(f"{job.source}: skipped, {job.target} exists (see --overwrite)")
         return {"input": job.source, "status": "skipped", "target": str(job.target)}
-    bar = _Progress(job.source)
+    bar = Progress(job.source)
     try:
         row = run_job(
             separator, job, query, bar.show, mask=options.mask, seed=options.seed
@@ -147,25 +176,6 @@ def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, An
         notes += f", {row['clipped_samples']} samples clipped at full scale"
     print(f"{job.source} -> {job.target} ({row['wall_s']:.1f} s{notes})", flush=True)
     return row
-
-
-class _Progress:
-    """A percentage on a terminal, nothing elsewhere; Ctrl-C is heard here."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._on = sys.stderr.isatty()
-
-    def show(self, share: float) -> None:
-        interrupts.check()
-        if self._on:
-            filled = int(24 * share)
-            bar = "#" * filled + "." * (24 - filled)
-            print(f"\r\033[K{bar} {share:4.0%} {self._label}", end="", file=sys.stderr)
-
-    def clear(self) -> None:
-        if self._on:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def inspect(argv: Sequence[str]) -> int:
@@ -202,6 +212,7 @@ def _write_json(path: str, value: dict[str, Any]) -> None:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "separate": separate,
+    "serve": serve,
     "inspect": inspect,
     "export": export,
 }

@@ -28,6 +28,12 @@ EXPORT_EXAMPLE = """example:
 """
 
 
+SERVE_EXAMPLE = """example:
+  marssep serve
+  marssep serve --port 8000 --checkpoint runs/quickstart/checkpoint --max-minutes 30
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that leaves the error's form and exit status to `main`."""
 
@@ -138,6 +144,41 @@ def export_parser() -> _Parser:
         "--platforms", default="cpu", metavar="P,P,...", help="cpu, cuda, rocm, tpu"
     )
     return parser
+
+
+def serve_parser() -> _Parser:
+    """Return the parser of ``marssep serve``."""
+    parser = _Parser(
+        prog="marssep serve",
+        description="Serve a page on which recordings are separated. What is sent "
+        "stays on this machine and is deleted after use.",
+        epilog=SERVE_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address; default 127.0.0.1, this machine")
+    add("--port", type=int, default=7860, help="default 7860; 0 takes a free one")
+    add("--checkpoint", metavar="DIR", help=f"default {DEFAULT_CHECKPOINT}")
+    add("--max-megabytes", type=float, default=100, help="of an upload; default 100")
+    add("--max-minutes", type=float, default=10, help="of a recording; default 10")
+    add("--max-requests", type=int, default=8, help="at a time; default 8")
+    return parser
+
+
+def check_serve(options: argparse.Namespace) -> None:
+    """Check what can be checked before anything heavy is imported.
+
+    Raises:
+      ValueError: a port out of range, or a limit that is not above 0.
+    """
+    if not 0 <= options.port <= 65_535:
+        raise ValueError(f"--port is {options.port}, expected 0 to 65535")
+    for name in ("max_megabytes", "max_minutes", "max_requests"):
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} is {value}, expected a number above 0")
 
 
 def parse(parser: _Parser, argv: Sequence[str]) -> argparse.Namespace:

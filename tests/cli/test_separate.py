@@ -244,7 +244,9 @@ def test_inspect_says_what_the_checkpoint_is(marssep, checkpoint, tmp_path):
         assert shown in outcome.out
 
 
-@pytest.mark.parametrize("command", [[], ["separate"], ["inspect"], ["export"]])
+@pytest.mark.parametrize(
+    "command", [[], ["separate"], ["serve"], ["inspect"], ["export"]]
+)
 def test_help_shows_an_example(marssep, command):
     outcome = marssep(*command, "--help")
     assert (outcome.code, outcome.err) == (0, "")
