@@ -1,4 +1,4 @@
-r"""Run the ``marssep`` program on mutated inputs.
+r"""Run the ``marssep`` program on mutated inputs, and ask its server by such requests.
 
 Examples:
   python -m tests.fuzz.fuzz --num=10000
@@ -7,7 +7,8 @@ Examples:
 Input number n of a seed is the same in every run. A case fails if the program answers
 with anything but exit status 0, or 1 and one line of its own words; if it takes longer
 than ten seconds; or if it leaves a file behind that it was not asked for. Failing
-inputs are kept in the folder --keep. Requests to a server have their place in KINDS.
+inputs are kept in the folder --keep. The server of the page answers every request
+without a 5xx status, and what it says of errors is one line of its own words.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from typing import NamedTuple
 from marssep_jax import cli
 from marssep_jax.bundle import ARRAYS, RECORD, save_bundle
 from marssep_jax.untrained import untrained_bundle
-from tests.fuzz import mutate
+from tests.fuzz import mutate, requests
 
 SEEDS = Path(__file__).parent / "seeds"
 LIMIT_S = 10
@@ -42,17 +43,25 @@ WORDS = (SEEDS / "words.txt").read_text(encoding="utf-8").splitlines()
 
 
 class Case(NamedTuple):
-    """What to run in a folder; ``files`` are the inputs there."""
+    """What to run in a folder; ``files`` are the inputs there.
+
+    Without ``argv``, the file ``request`` is sent to a server.
+    """
 
     argv: list[str]
     files: dict[str, bytes]
 
 
 class World(NamedTuple):
-    """A sound model and a sound recording, beside which one thing is damaged."""
+    """A sound model and a sound recording, beside which one thing is damaged.
+
+    ``scratch`` is where the server at ``port`` has its temporary files.
+    """
 
     model: Path
     sound: bytes
+    scratch: Path
+    port: int
 
 
 def audio(world: World, draw: random.Random) -> Case:
@@ -110,6 +119,13 @@ def arrays(world: World, draw: random.Random) -> Case:
     return _with_model(world, draw, {RECORD: raw, ARRAYS: damaged})
 
 
+def request(world: World, draw: random.Random) -> Case:
+    """Damage what a browser sends to the page's server."""
+    sounds = [path.read_bytes() for path in SOUNDS]
+    pictures = [path.read_bytes() for path in PICTURES]
+    return Case([], {"request": requests.request(sounds, pictures, WORDS, draw)})
+
+
 KINDS: dict[str, Callable[[World, random.Random], Case]] = {
     "audio": audio,
     "query_audio": query_audio,
@@ -117,6 +133,7 @@ KINDS: dict[str, Callable[[World, random.Random], Case]] = {
     "text": text,
     "record": record,
     "arrays": arrays,
+    "request": request,
 }
 
 
@@ -138,6 +155,16 @@ class TooSlow(BaseException):
 
 def _alarm(*_: object) -> None:
     raise TooSlow
+
+
+def ask(case: Case, world: World, folder: Path) -> str:
+    """Send a case's request and return what is wrong, or ""."""
+    raw = case.files["request"]
+    (folder / "request").write_bytes(raw)
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        wrong = requests.send(world.port, raw, world.scratch, LIMIT_S)
+    return wrong or err.getvalue()
 
 
 def run(case: Case, folder: Path) -> str:
@@ -190,16 +217,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     begun, failed = time.monotonic(), 0
     codes: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as place:
-        world = World(Path(place) / "model", (SEEDS / "pcm16.wav").read_bytes())
-        save_bundle(world.model, untrained_bundle())
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory())
+        model, scratch = Path(place) / "model", Path(place) / "scratch"
+        save_bundle(model, untrained_bundle())
+        scratch.mkdir()
+        port = stack.enter_context(requests.serving(scratch))
+        world = World(model, (SEEDS / "pcm16.wav").read_bytes(), scratch, port)
         for number in range(options.seed, options.seed + options.num):
             draw = random.Random(number)
             kind = options.kind or draw.choice(sorted(KINDS))
             case = KINDS[kind](world, draw)
             folder = Path(place) / "case"
             folder.mkdir()
-            wrong = run(case, folder)
+            wrong = run(case, folder) if case.argv else ask(case, world, folder)
             codes[kind] += 1
             if wrong:
                 failed += 1
