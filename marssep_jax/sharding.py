@@ -71,7 +71,9 @@ def place_state(tree: T, mesh: Mesh, *, cut: bool = False, smallest: int = SMALL
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     where = (
-        cut_or_copied(tree, mesh) if cut else jax.tree.map(lambda _: everywhere, tree)
+        cut_or_copied(tree, mesh, smallest)
+        if cut
+        else jax.tree.map(lambda _: everywhere, tree)
     )
     if jax.process_count() == 1:
         return jax.device_put(tree, where)

@@ -10,12 +10,12 @@ import pytest
 
 from marssep_jax.advantages import group_advantage, moving_average_advantage
 from marssep_jax.config import SeparatorConfig
+from marssep_jax.estimators import sample_group
 from marssep_jax.models import make_separator
 from marssep_jax.objectives import make_supervised_objective
 from marssep_jax.policy import beta_policy
 from marssep_jax.replicas import averaged_gradient, rows_of_one_draw
 from marssep_jax.rewards import cosine_reward
-from marssep_jax.estimators import sample_group
 from marssep_jax.sharding import (
     cut_or_copied,
     data_parallel,
