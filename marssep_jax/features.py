@@ -80,7 +80,22 @@ def stft(
     room = max(total - num_samples - n_fft // 2, 0)
     batch = [(0, 0)] * (waveform.ndim - 1)
     padded = jnp.pad(waveform, [*batch, (n_fft // 2, room)])[..., :total]
-    block = padded.reshape(*waveform.shape[:-1], -1, hop)
+    return frame_spectra(padded, n_fft, hop)
+
+
+def frame_spectra(
+    padded: Float[Array, "*b t"], n_fft: int, hop: int
+) -> Complex[Array, "*b f n"]:
+    """Transform the frames that start at multiples of ``hop``, up to the last block.
+
+    Args:
+      padded: samples ``[..., (N - 1 + ceil(n_fft / hop)) * hop]``.
+      n_fft: window and transform length in samples, even.
+      hop: samples between frames.
+    """
+    blocks = _blocks_per_frame(n_fft, hop)
+    block = padded.reshape(*padded.shape[:-1], -1, hop)
+    num_frames = block.shape[-2] - blocks + 1
     window = np.pad(_hann(n_fft), (0, blocks * hop - n_fft)).reshape(blocks, hop)
     part = [
         block[..., r : r + num_frames, :] * _along_last(window[r], block)
@@ -91,13 +106,19 @@ def stft(
     return jnp.swapaxes(spectrum, -1, -2)
 
 
-@lru_cache(maxsize=32)
-def _inverse_envelope(num_frames: int, n_fft: int, hop: int) -> np.ndarray:
-    """Return 1 / (sum of squared windows) over the padded length."""
-    envelope = np.zeros((num_frames - 1) * hop + _blocks_per_frame(n_fft, hop) * hop)
+def window_envelope(num_frames: int, n_fft: int, hop: int) -> np.ndarray:
+    """Return the sum of squared windows over the samples of `overlap_add`."""
+    envelope = np.zeros((num_frames - 1 + _blocks_per_frame(n_fft, hop)) * hop)
     window = _hann(n_fft) ** 2
     for n in range(num_frames):
         envelope[n * hop : n * hop + n_fft] += window
+    return envelope
+
+
+@lru_cache(maxsize=32)
+def _inverse_envelope(num_frames: int, n_fft: int, hop: int) -> np.ndarray:
+    """Return 1 / (sum of squared windows) over the padded length."""
+    envelope = window_envelope(num_frames, n_fft, hop)
     return 1.0 / np.where(envelope > ENVELOPE_FLOOR, envelope, 1.0)
 
 
@@ -128,7 +149,28 @@ def istft(
         )
     if length < 1:
         raise ValueError(f"length is {length}, expected >= 1")
-    num_frames, blocks = stft.shape[-1], _blocks_per_frame(n_fft, hop)
+    padded = overlap_add(stft, n_fft, hop)
+    scale = _inverse_envelope(stft.shape[-1], n_fft, hop)
+    padded = padded * _along_last(scale, padded)
+    waveform = padded[..., n_fft // 2 : n_fft // 2 + length]
+    missing = length - waveform.shape[-1]
+    return jnp.pad(waveform, [*[(0, 0)] * (stft.ndim - 2), (0, missing)])
+
+
+def overlap_add(
+    stft: Complex[Array, "*b f n"], n_fft: int, hop: int
+) -> Float[Array, "*b t"]:
+    """Add up windowed inverse transforms; `window_envelope` is what ones would give.
+
+    Args:
+      stft: frames ``[..., F, N]``.
+      n_fft: window and transform length in samples, even.
+      hop: samples between frames.
+
+    Returns:
+      ``[..., (N - 1 + ceil(n_fft / hop)) * hop]``, real.
+    """
+    blocks = _blocks_per_frame(n_fft, hop)
     frame = irfft(jnp.swapaxes(stft, -1, -2), n_fft)
     frame = frame * _along_last(_hann(n_fft), frame)
     batch = [(0, 0)] * (frame.ndim - 2)
@@ -141,11 +183,7 @@ def istft(
         )
         for r in range(blocks)
     )
-    padded = jnp.asarray(added).reshape(*frame.shape[:-2], -1)
-    padded = padded * _along_last(_inverse_envelope(num_frames, n_fft, hop), padded)
-    waveform = padded[..., n_fft // 2 : n_fft // 2 + length]
-    missing = length - waveform.shape[-1]
-    return jnp.pad(waveform, [*batch, (0, missing)])
+    return jnp.asarray(added).reshape(*frame.shape[:-2], -1)
 
 
 def row_positions(num_rows: int, num_bins: int, warp_base: float) -> np.ndarray:
