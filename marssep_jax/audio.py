@@ -203,3 +203,35 @@ def resample(
         rows[:, :wanted], ((0, 0), (0, max(wanted - rows.shape[-1], 0))), mode="edge"
     )
     return rows.reshape(*lead, wanted).astype(np.float32)
+
+
+class RunningResampler:
+    """`resample` of one channel that arrives in pieces; the pieces do not matter."""
+
+    def __init__(self, rate_hz: int, new_rate_hz: int) -> None:
+        """Start at the first sample."""
+        self._ratio = new_rate_hz / rate_hz
+        self._num_in = self._num_out = 0
+        self._filter: Any = None
+        if rate_hz != new_rate_hz:
+            soxr = import_package("soxr", "resampling")
+            self._filter = soxr.ResampleStream(rate_hz, new_rate_hz, 1, "float32")
+
+    def push(self, piece: Float[np.ndarray, " _"]) -> Float[np.ndarray, " _"]:
+        """Take the next samples and return those that are ready."""
+        return self._passed(piece, last=False)
+
+    def finish(self) -> Float[np.ndarray, " _"]:
+        """Return the rest; in all there are as many as `resample` returns."""
+        rest = self._passed(np.zeros(0, np.float32), last=True)
+        wanted = max(round(self._num_in * self._ratio), min(self._num_in, 1))
+        missing = wanted - self._num_out
+        return np.concatenate([rest, np.zeros(max(missing, 0), np.float32)])
+
+    def _passed(self, piece: np.ndarray, last: bool) -> np.ndarray:
+        self._num_in += piece.shape[0]
+        ready = np.asarray(piece, np.float32)
+        if self._filter is not None:
+            ready = self._filter.resample_chunk(ready, last=last)
+        self._num_out += ready.shape[0]
+        return ready

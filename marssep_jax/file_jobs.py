@@ -220,7 +220,7 @@ def separate_recording(
             ):
                 writer.write(block)
             num_samples += part.estimate.shape[1]
-            peak = max(peak, float(np.abs(part.estimate + part.residual).max()))
+            peak = np.abs(part.estimate + part.residual).max(initial=peak)
             watch(part, num_samples / max(info.num_samples, num_samples))
         for writer in writers:
             writer.finish()
@@ -228,7 +228,7 @@ def separate_recording(
         "sample_rate_hz": info.rate_hz,
         "channels": info.num_channels,
         "num_samples": num_samples,
-        "silent": peak == 0.0,
+        "silent": bool(peak == 0.0),
         "clipped_samples": sum(writer.num_clipped for writer in writers),
     }
 

@@ -1,11 +1,12 @@
 """Separate a recording as it arrives, in constant memory.
 
 The recording is cut into windows of fixed length; each window's mono mix is
-resampled to the model's rate and gives one mask, which is applied to every
-channel at the recording's own rate, so that the channels stay in phase. Windows
-are cross-faded. Memory is bounded by a few windows, and there is one compilation
-for the network and two small ones for each sample rate, whatever the lengths.
-Nothing is normalised: target and residual add up to the mixture.
+resampled to the model's rate and gives one mask. Masks are cross-faded where windows
+overlap, and the joined mask is applied to every channel at the recording's own rate,
+so that the channels stay in phase, by an STFT that runs on from window to window: no
+sound is cut and joined. Memory is bounded by a few windows, and there is one
+compilation for the network and two small ones for each sample rate, whatever the
+lengths. Nothing is normalised: target and residual add up to the mixture.
 """
 
 import functools
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from marssep_jax.audio import RATE_RANGE_HZ, resample
+from marssep_jax.audio import BLOCK_SAMPLES, RATE_RANGE_HZ, RunningResampler
 from marssep_jax.bundle import ModelBundle
 from marssep_jax.config import (
     FrontendConfig,
@@ -30,7 +31,8 @@ from marssep_jax.features import make_frontend
 from marssep_jax.models import make_separator
 from marssep_jax.policy import mask_sampler
 from marssep_jax.queries import Query
-from marssep_jax.transfer import WindowPlan, make_transfer
+from marssep_jax.running_filter import Filtered, RunningFilter
+from marssep_jax.transfer import make_transfer
 from marssep_jax.types import Params
 from marssep_jax.windows import Window, cut_windows, fill_mirrored, join
 
@@ -114,35 +116,30 @@ def stream(
     _require_rate(rate_hz)
     choose = _make_choice(mask, _policy_of(bundle))
     keys = _keys(seed)
-    config = frontend_config(bundle)
-    plan = make_transfer(config, rate_hz).plan
+    transfer = make_transfer(frontend_config(bundle), rate_hz)
+    plan = transfer.plan
     if window_batch is None:
         on_cpu = jax.default_backend() == "cpu"
         window_batch = 1 if on_cpu else ACCELERATOR_WINDOW_BATCH
-    tail = mask_tail = None
-    windows = cut_windows(blocks, plan.length, plan.stride)
-    for group in _grouped(windows, window_batch):
-        proposals = _propose(bundle, group, plan, query, window_batch)
+    running = RunningFilter(transfer, plan.step_frames * window_batch)
+    heard = _heard(bundle, blocks, rate_hz, running)
+    hop, tail = frontend_config(bundle).hop, None
+    ready: list[np.ndarray] = []
+    for group in _grouped(cut_windows(heard, plan.length, plan.stride), window_batch):
+        proposals = _propose(bundle, group, query, window_batch)
         masks = choose(np.stack([next(keys) for _ in range(window_batch)]), proposals)
-        estimates = _apply(group, masks, config, plan)
-        for window, chosen, estimate in zip(
-            group, np.asarray(masks), estimates, strict=False
-        ):
-            columns = _num_columns(window.num_valid, config, plan)
-            ready, tail = join(
-                tail, estimate[:, : window.num_valid], plan.overlap, window.is_last
+        for window, chosen in zip(group, np.asarray(masks), strict=False):
+            width = max(1 + window.num_valid // hop, plan.overlap_columns)
+            columns, tail = join(
+                tail, chosen[:, :width], plan.overlap_columns, window.is_last
             )
-            mask_ready, mask_tail = join(
-                mask_tail, chosen[:, :columns], plan.overlap_frames, window.is_last
-            )
-            mixture = window.samples[:, : ready.shape[1]]
-            yield Separation(ready, mixture - ready, mask_ready)
-
-
-def _num_columns(num_valid: int, config: FrontendConfig, plan: WindowPlan) -> int:
-    """Return the mask's columns that lie on valid samples."""
-    at_model_rate = round(num_valid * config.sample_rate_hz / plan.rate_hz)
-    return max(1 + at_model_rate // config.hop, plan.overlap_frames)
+            ready.append(columns)
+            for part in running.push(columns):
+                yield _separation(part, ready)
+                ready = [columns[:, :0]]
+    for part in running.finish():
+        yield _separation(part, ready)
+        ready = [ready[0][:, :0]]
 
 
 def _grouped(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
@@ -181,43 +178,41 @@ def _keys(seed: int) -> Iterator[np.ndarray]:
         yield np.asarray(jax.random.key_data(jax.random.fold_in(root, index)))
 
 
-def _propose(
+def _heard(
     bundle: ModelBundle,
-    group: Sequence[Window],
-    plan: WindowPlan,
-    query: Query,
-    window_batch: int,
+    blocks: Iterable[Float[np.ndarray, "c _"]],
+    rate_hz: int,
+    running: RunningFilter,
+) -> Iterator[Float[np.ndarray, "1 _"]]:
+    """Yield the mono mix at the model's rate; channels go to the filter."""
+    resampler = RunningResampler(rate_hz, frontend_config(bundle).sample_rate_hz)
+    for block in blocks:
+        for start in range(0, block.shape[1], BLOCK_SAMPLES):
+            piece = np.asarray(block[:, start : start + BLOCK_SAMPLES], np.float32)
+            running.take(piece)
+            yield resampler.push(piece.mean(axis=0))[None]
+    yield resampler.finish()[None]
+
+
+def _propose(
+    bundle: ModelBundle, group: Sequence[Window], query: Query, window_batch: int
 ) -> Float[Array, "b h w"]:
     """Return proposals of windows; those that are missing from the batch are empty."""
     config = frontend_config(bundle)
     separator_config = from_dict(SeparatorConfig, bundle.config["separator"])
-    mono = np.zeros((window_batch, plan.length), np.float32)
+    heard = np.zeros((window_batch, config.num_samples), np.float32)
     for row, window in enumerate(group):
-        mono[row] = fill_mirrored(window.samples.mean(axis=0), window.num_valid)
-    heard = resample(mono, plan.rate_hz, config.sample_rate_hz, config.num_samples)
+        heard[row] = fill_mirrored(window.samples[0], window.num_valid)
     proposal = make_mask_fn(config, separator_config)(
         bundle.separator_params, bundle.model_state, jnp.asarray(heard), query.embedding
     )
     return 1.0 - proposal if query.complement else proposal
 
 
-def _apply(
-    group: Sequence[Window],
-    masks: Float[Array, "b h w"],
-    config: FrontendConfig,
-    plan: WindowPlan,
-) -> Float[np.ndarray, "b c t"]:
-    """Return the estimates of windows; every channel goes through one mask."""
-    transfer = make_transfer(config, plan.rate_hz)
-    gain = transfer.spread(masks)
-    samples = np.zeros((masks.shape[0], *group[0].samples.shape), np.float32)
-    samples[: len(group)] = [window.samples for window in group]
-    # Channel by channel: one compilation whatever their number, and less memory.
-    estimates = [
-        np.asarray(transfer.apply(gain, jnp.asarray(samples[:, c])))
-        for c in range(samples.shape[1])
-    ]
-    return np.stack(estimates, axis=1)
+def _separation(part: Filtered, columns: Sequence[np.ndarray]) -> Separation:
+    """Return a part with the mask columns that have become known since the last."""
+    residual = part.mixture - part.estimate
+    return Separation(part.estimate, residual, np.concatenate(columns, axis=1))
 
 
 def _require_rate(rate_hz: int) -> None:

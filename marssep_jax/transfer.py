@@ -5,12 +5,14 @@ that lies above the model's Nyquist frequency. Instead the recording gets an STF
 of its own whose window and hop last as long as the model's, the mask is
 interpolated in Hz and seconds, and the band that the model cannot hear follows
 the mask of the highest band it can. The inverse STFT is exact, so a mask of ones
-returns the recording and its length to the sample.
+returns the recording and its length to the sample; `marssep_jax.running_filter`
+goes through a recording of any length.
 """
 
 import functools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import NamedTuple
 
 import jax
@@ -19,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from marssep_jax.config import FrontendConfig
-from marssep_jax.features import istft, make_frontend, stft
+from marssep_jax.features import frame_spectra, make_frontend, overlap_add
 
 # ours: overlap of two windows, as a share of their frames. A quarter of a
 # four-second window fades slowly enough not to be heard and costs a third more.
@@ -31,42 +33,50 @@ TOP_BAND = (0.8, 0.95)
 
 
 class WindowPlan(NamedTuple):
-    """Windows at one sample rate; frames and columns are the model's.
+    """How a recording of one sample rate meets the model's windows.
 
-    ``length``, ``stride`` and ``overlap`` are samples at the recording's rate.
+    ``n_fft``, ``hop`` and ``step_frames``, the frames that a window adds, are of the
+    recording's own STFT; the rest is the model's: samples at its rate and columns of
+    its masks.
     """
 
     rate_hz: int
     n_fft: int
     hop: int
+    step_frames: int
+    columns_per_frame: Fraction
     length: int
     stride: int
-    overlap: int
-    stride_frames: int
-    overlap_frames: int
+    stride_columns: int
+    overlap_columns: int
+
+    def columns_of(self, frames: np.ndarray) -> np.ndarray:
+        """Return the fractional mask columns at frames of the recording's STFT."""
+        # One rounding, so that columns and frames of equal length meet exactly.
+        share = self.columns_per_frame
+        return frames * share.numerator / share.denominator
 
 
 def plan_windows(config: FrontendConfig, rate_hz: int) -> WindowPlan:
-    """Scale the model's window, STFT and overlap to a sample rate."""
-    ratio = rate_hz / config.sample_rate_hz
-    overlap_frames = max(1, round(OVERLAP_SHARE * config.num_frames))
-    stride_frames = config.num_frames - overlap_frames
-    length = round(config.num_samples * ratio)
-    stride = min(round(stride_frames * config.hop * ratio), length)
+    """Lay out windows, and the STFT of a recording beside them."""
+    overlap = max(1, round(OVERLAP_SHARE * config.num_frames))
+    stride = config.num_frames - overlap
     n_fft, hop = config.n_fft, config.hop
     if rate_hz != config.sample_rate_hz:
         step = math.lcm(2, n_fft // math.gcd(n_fft, hop))
-        n_fft = _fast_length(n_fft * ratio, step)
+        n_fft = _fast_length(n_fft * rate_hz / config.sample_rate_hz, step)
         hop = n_fft * config.hop // config.n_fft
+    columns = Fraction(hop * config.sample_rate_hz, rate_hz * config.hop)
     return WindowPlan(
-        rate_hz,
-        n_fft,
-        hop,
-        length,
-        stride,
-        length - stride,
-        stride_frames,
-        overlap_frames,
+        rate_hz=rate_hz,
+        n_fft=n_fft,
+        hop=hop,
+        step_frames=max(1, int(stride / columns)),
+        columns_per_frame=columns,
+        length=config.num_samples,
+        stride=stride * config.hop,
+        stride_columns=stride,
+        overlap_columns=overlap,
     )
 
 
@@ -86,13 +96,14 @@ def _fast_length(least: float, step: int) -> int:
 class Transfer(NamedTuple):
     """Jitted functions for one sample rate.
 
-    ``spread``: mask ``[b, h, w]`` on the model's grid -> gain ``[b, f', n']`` on
-    the recording's STFT; ``apply``: gain and one channel ``[b, length]`` ->
-    estimate ``[b, length]``.
+    ``spread``: mask ``[b, h, n]``, its columns at the recording's frames -> gain
+    ``[b, f', n]`` on the recording's bins. ``apply``: gain and one channel's samples
+    under those frames, ``[b, (n - 1 + ceil(n_fft / hop)) * hop]`` -> the same samples
+    filtered, times the sum of squared windows.
     """
 
     plan: WindowPlan
-    spread: Callable[[Float[Array, "b h w"]], Float[Array, "b f n"]]
+    spread: Callable[[Float[Array, "b h n"]], Float[Array, "b f n"]]
     apply: Callable[[Float[Array, "b f n"], Float[Array, "b t"]], Float[Array, "b t"]]
 
 
@@ -102,43 +113,44 @@ def make_transfer(config: FrontendConfig, rate_hz: int) -> Transfer:
     plan = plan_windows(config, rate_hz)
     frontend = make_frontend(config)
 
-    def spread(mask: Float[Array, "b h w"]) -> Float[Array, "b f n"]:
+    def spread(mask: Float[Array, "b h n"]) -> Float[Array, "b f n"]:
         gain = frontend.from_grid(mask)
         if rate_hz == config.sample_rate_hz:
             return gain
-        return _interpolate(gain, config, plan)
+        return _read_bins(gain, config, plan)
 
     def apply(
-        gain: Float[Array, "b f n"], waveform: Float[Array, "b t"]
+        gain: Float[Array, "b f n"], samples: Float[Array, "b t"]
     ) -> Float[Array, "b t"]:
-        spectrum = stft(waveform, plan.n_fft, plan.hop)
-        return istft(gain * spectrum, waveform.shape[-1], plan.n_fft, plan.hop)
+        spectrum = frame_spectra(samples, plan.n_fft, plan.hop)
+        return overlap_add(gain * spectrum, plan.n_fft, plan.hop)
 
     return Transfer(plan, jax.jit(spread), jax.jit(apply))
 
 
-def _interpolate(
+def read_columns(
+    mask: Float[np.ndarray, "h w"], position: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "h n"]:
+    """Interpolate a mask linearly at fractional columns, ends held."""
+    last = mask.shape[1] - 1
+    position = np.clip(position, 0, last)
+    low = np.floor(position).astype(np.int64)
+    share = (position - low).astype(mask.dtype)
+    below = mask[:, low]
+    return below + share * (mask[:, np.minimum(low + 1, last)] - below)
+
+
+def _read_bins(
     gain: Float[Array, "b f n"], config: FrontendConfig, plan: WindowPlan
-) -> Float[Array, "b f2 n2"]:
-    """Read a gain at the Hz and seconds of another STFT's bins and frames."""
+) -> Float[Array, "b f2 n"]:
+    """Read a gain at the Hz of another STFT's bins."""
     ratio = plan.rate_hz / config.sample_rate_hz
-    frames = np.arange(1 + plan.length // plan.hop) * plan.hop / (ratio * config.hop)
-    columns = _between(gain, frames, axis=-1)
     bins = np.arange(plan.n_fft // 2 + 1) * ratio * config.n_fft / plan.n_fft
     low, high = (round(share * (config.num_bins - 1)) for share in TOP_BAND)
-    top = jnp.mean(columns[:, low : high + 1], axis=1, keepdims=True)
+    top = jnp.mean(gain[:, low : high + 1], axis=1, keepdims=True)
     above = jnp.asarray(bins > high)[None, :, None]
-    return jnp.where(above, top, _between(columns, bins, axis=-2))
-
-
-def _between(values: Array, position: np.ndarray, axis: int) -> Array:
-    """Interpolate linearly at fractional indices of one axis, ends held."""
-    size = values.shape[axis]
-    position = np.clip(position, 0, size - 1)
-    low = np.clip(np.floor(position).astype(np.int32), 0, max(size - 2, 0))
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    share = jnp.asarray((position - low).reshape(shape), values.dtype)
-    below = jnp.take(values, low, axis=axis)
-    above = jnp.take(values, np.minimum(low + 1, size - 1), axis=axis)
-    return below + share * (above - below)
+    position = np.clip(bins, 0, config.num_bins - 1)
+    at = np.clip(np.floor(position).astype(np.int32), 0, config.num_bins - 2)
+    share = jnp.asarray((position - at)[None, :, None], gain.dtype)
+    below = gain[:, at]
+    return jnp.where(above, top, below + share * (gain[:, at + 1] - below))

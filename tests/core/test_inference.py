@@ -11,10 +11,11 @@ import pytest
 from marssep_jax.audio import write_audio
 from marssep_jax.bundle import save_bundle
 from marssep_jax.config import FrontendConfig, to_dict
+from marssep_jax.features import istft, stft
 from marssep_jax.inference import Separator, score, separate
 from marssep_jax.streaming import make_mask_fn
-from marssep_jax.transfer import make_transfer
-from marssep_jax.untrained import SEPARATOR, untrained_bundle
+from marssep_jax.transfer import make_transfer, read_columns
+from marssep_jax.untrained import FRONTEND, SEPARATOR, untrained_bundle
 
 # Windows of 0.256 s, so this holds a dozen of them.
 LENGTH_S = 2.0
@@ -91,6 +92,23 @@ def test_blocks_do_not_change_the_result(separator, query):
         np.testing.assert_array_equal(streamed, whole.estimate)
         mask = np.concatenate([part.mask for part in parts], axis=1)
         np.testing.assert_array_equal(mask, whole.mask)
+
+
+@pytest.mark.parametrize(("rate", "mask"), [(11_025, "mode"), (44_100, "sample")])
+def test_windows_leave_no_joins(separator, query, rate, mask):
+    """Half a minute in 150 windows, against one transform with the same mask."""
+    mixture = noise(1, 30 * rate)
+    options = {"mask": mask, "window_batch": 4}
+    found = separate(separator.bundle, mixture, rate, query, **options)
+    transfer = make_transfer(FRONTEND, rate)
+    n_fft, hop = transfer.plan.n_fft, transfer.plan.hop
+    frames = np.arange(1 + mixture.shape[1] // hop)
+    columns = read_columns(found.mask, transfer.plan.columns_of(frames))
+    gain = transfer.spread(jnp.asarray(columns[None]))
+    whole = istft(gain * stft(mixture, n_fft, hop), mixture.shape[1], n_fft, hop)
+    error = np.mean((found.estimate - whole) ** 2) / np.mean(whole**2)
+    assert 10 * np.log10(error) < -100
+    assert found.mask.std() > 0.02  # there is something to join
 
 
 def test_endless_stream_flows(separator, query):
