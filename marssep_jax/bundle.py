@@ -26,6 +26,7 @@ from marssep_jax.encoders.backbones import (
     without_frozen,
 )
 from marssep_jax.folders import reason_of, write_bytes, written_whole
+from marssep_jax.model_names import find_model, model_names
 from marssep_jax.types import Params
 
 FORMAT = "marssep-bundle"
@@ -137,21 +138,26 @@ def _encoder_config(bundle: ModelBundle) -> EncoderConfig | None:
 
 
 def resolve_bundle(path: str | os.PathLike[str]) -> Path:
-    """Return the bundle folder that a path means.
+    """Return the bundle folder that a path or a name means.
 
     Args:
-      path: a bundle, or a workdir that holds one as ``model`` or ``checkpoint``.
+      path: a bundle, a workdir that holds one as ``model`` or ``checkpoint``, or a
+        name of `marssep_jax.model_names`; what lies at a path comes first.
 
     Raises:
-      ValueError: neither.
+      ValueError: none of them.
     """
     folder = Path(path)
-    for candidate in (folder, *(folder / name for name in SUBFOLDERS)):
-        if _is_bundle(candidate):
-            return candidate
+    named = None if folder.exists() else find_model(os.fspath(path))
+    for place in (folder, named) if named else (folder,):
+        for candidate in (place, *(place / name for name in SUBFOLDERS)):
+            if _is_bundle(candidate):
+                return candidate
     reason = f"it holds no {RECORD}"
     if not folder.is_dir():
         reason = "no such folder"
+        if names := model_names():
+            reason += f", and the names are {', '.join(names)}"
     elif (folder / "checkpoints").is_dir():
         reason = "its training has not finished"
     raise ValueError(f"checkpoint is {str(path)!r}, expected {EXPECTED} ({reason})")

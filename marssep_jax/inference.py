@@ -6,6 +6,7 @@ research that holds parameters of its own. Both hand whole waveforms to
 """
 
 import dataclasses
+import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -14,21 +15,15 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from marssep_jax.audio import read_audio
+from marssep_jax.audio import open_audio, read_audio
 from marssep_jax.bundle import ModelBundle, load_bundle, resolve_bundle
 from marssep_jax.bundle_check import require_whole
-from marssep_jax.config import EncoderConfig, from_dict
-from marssep_jax.queries import (
-    Embedder,
-    Query,
-    QueryItem,
-    as_items,
-    embed_item,
-    embed_query,
-    make_embedder,
-    removal_items,
-)
-from marssep_jax.streaming import Separation, frontend_config, stream
+from marssep_jax.hearing import compose_query, score
+from marssep_jax.queries import Query, QueryItem, as_items, removal_items
+from marssep_jax.streaming import Separation, stream
+
+AudioFile = str | os.PathLike[str] | io.BufferedIOBase
+FILES = (str, os.PathLike, io.BufferedIOBase)
 
 
 def separate(
@@ -40,6 +35,7 @@ def separate(
     window_batch: int | None = None,
     mask: str = "mode",
     seed: int = 0,
+    per_channel: bool = False,
 ) -> Separation:
     """Separate a whole waveform; the twin of `Separator` without a class.
 
@@ -47,67 +43,36 @@ def separate(
       bundle: the model.
       mixture: samples ``[t]`` or ``[channels, t]``, floating.
       rate_hz: their rate.
-      query: of `Separator.embed` or `marssep_jax.queries.embed_query`.
+      query: of `marssep_jax.hearing.compose_query`, or of one's own embedding.
       window_batch: windows a step.
       mask: "mode", "mean" or "sample" of the policy around the model's proposal.
       seed: of what is sampled.
+      per_channel: see `marssep_jax.streaming.stream`.
 
     Returns:
-      Estimate and residual of the mixture's shape, and the mask; no scores.
+      Estimate and residual of the mixture's shape, and the mask; no scores, which
+      `marssep_jax.hearing.score` gives.
 
     Raises:
       ValueError: a mixture of another shape or type, or not finite.
     """
     rows = _checked_mixture(mixture)
-    channels = rows if rows.ndim == 2 else rows[None]
-    options: dict[str, Any] = {"window_batch": window_batch, "mask": mask, "seed": seed}
-    parts = list(stream(bundle, [channels], rate_hz, query, **options))
+    parts = list(
+        stream(
+            bundle,
+            [np.atleast_2d(rows)],
+            rate_hz,
+            query,
+            window_batch=window_batch,
+            mask=mask,
+            seed=seed,
+            per_channel=per_channel,
+        )
+    )
     estimate, residual, masks = (
         np.concatenate([part[field] for part in parts], axis=-1) for field in range(3)
     )
     return Separation(estimate.reshape(rows.shape), residual.reshape(rows.shape), masks)
-
-
-def score(
-    bundle: ModelBundle, mixture: Any, found: Separation, rate_hz: int, query: Query
-) -> dict[str, float]:
-    """Say what the model's own encoder makes of a separation.
-
-    Args:
-      bundle: the model; it has an encoder.
-      mixture: what was separated.
-      found: the separation.
-      rate_hz: their rate.
-      query: what was asked for.
-
-    Returns:
-      ``similarity`` and ``mixture_similarity``: cosine with the query's embedding,
-      of what was kept of it (the residual, for a query of removals alone) and of the
-      mixture; 0 for silence. The reward is made of such cosines, so they are no
-      independent judgement. ``energy_share``: of estimate against mixture.
-    """
-    described = found.residual if query.complement else found.estimate
-    power = [float(np.mean(np.square(rows))) for rows in (found.estimate, mixture)]
-    return {
-        "similarity": _similarity(bundle, described, rate_hz, query),
-        "mixture_similarity": _similarity(bundle, mixture, rate_hz, query),
-        "energy_share": power[0] / power[1] if power[1] else 0.0,
-    }
-
-
-def _similarity(
-    bundle: ModelBundle, waveform: Any, rate_hz: int, query: Query
-) -> float:
-    if not np.any(np.atleast_2d(waveform).mean(axis=0)):
-        return 0.0
-    item = QueryItem("audio", (np.asarray(waveform), rate_hz))
-    heard = embed_item(_embedder(bundle), bundle.encoder_params["encoder"], item)
-    return float(heard @ query.embedding)
-
-
-def _embedder(bundle: ModelBundle) -> Embedder:
-    config = from_dict(EncoderConfig, bundle.config["encoder"])
-    return make_embedder(config, frontend_config(bundle))
 
 
 def _checked_mixture(mixture: Any) -> np.ndarray:
@@ -151,7 +116,9 @@ class Separator:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Separator":
-        """Load a bundle folder, or the bundle of a workdir.
+        """Load a bundle folder, the bundle of a workdir, or a model by its name.
+
+        Names are those of `marssep_jax.model_names`; a folder of that path comes first.
 
         Raises:
           ValueError, OSError: not a checkpoint.
@@ -206,13 +173,7 @@ class Separator:
           ValueError: nothing given, something unreadable, or a model without an
             encoder, such as a converted one: its queries are vectors (`separate`).
         """
-        if self.bundle.config["encoder"] is None:
-            raise ValueError(
-                "checkpoint has no encoder, expected one that understands words, clips "
-                "or pictures: a converted separator takes vectors of its own encoder"
-            )
-        params = self.bundle.encoder_params["encoder"]
-        return embed_query(_embedder(self.bundle), params, items, remove)
+        return compose_query(self.bundle, items, remove)
 
     def __call__(
         self,
@@ -223,60 +184,105 @@ class Separator:
         audio: Any = None,
         image: Any = None,
         remove: Any = None,
+        query: Query | None = None,
         mask: str = "mode",
         seed: int = 0,
+        per_channel: bool = False,
     ) -> Separation:
         """Separate a waveform ``[t]`` or ``[channels, t]``, or a file.
 
         Args:
-          mixture: samples with their ``rate``, or a file name.
+          mixture: samples with their ``rate``, a file name, or an open binary file.
           rate: in Hz; not for a file, which knows its own.
           text: see `embed`.
           audio: see `embed`.
           image: see `embed`.
           remove: see `embed`.
+          query: in place of these four, what `embed` or `compose` returned.
           mask: "mode", "mean" or "sample" of the policy.
           seed: of what is sampled.
+          per_channel: see `marssep_jax.streaming.stream`.
 
         Returns:
-          Estimate, residual, mask, and scores as `score` gives them.
+          Estimate, residual, mask, and scores as `marssep_jax.hearing.score` gives
+          them.
 
         Raises:
           ValueError: bad samples, rate or query.
+          OSError: a missing file or a folder.
         """
-        if isinstance(mixture, (str, os.PathLike)):
+        asked = self._asked(query, text=text, audio=audio, image=image, remove=remove)
+        if isinstance(mixture, FILES):
+            _require_no_rate(rate)
             mixture, rate = read_audio(mixture, "mixture")
         if rate is None:
             raise ValueError("rate is None, expected the mixture's sample rate in Hz")
-        query = self.embed(text=text, audio=audio, image=image, remove=remove)
         found = separate(
             self.bundle,
             mixture,
             rate,
-            query,
+            asked,
             window_batch=self.window_batch,
             mask=mask,
             seed=seed,
+            per_channel=per_channel,
         )
-        scores = score(self.bundle, np.asarray(mixture), found, rate, query)
+        scores = score(self.bundle, np.asarray(mixture), found, rate, asked)
         return found._replace(scores=scores)
 
     def stream(
         self,
-        blocks: Iterable[Float[np.ndarray, "c _"]],
-        rate: int,
-        query: Query,
+        mixture: AudioFile | Iterable[Float[np.ndarray, "c _"]],
+        rate: int | None = None,
+        query: Query | None = None,
         *,
+        text: Any = None,
+        audio: Any = None,
+        image: Any = None,
+        remove: Any = None,
         mask: str = "mode",
         seed: int = 0,
+        per_channel: bool = False,
     ) -> Iterator[Separation]:
-        """Separate blocks as they arrive; see `marssep_jax.streaming.stream`."""
-        return stream(
-            self.bundle,
-            blocks,
-            rate,
-            query,
-            window_batch=self.window_batch,
-            mask=mask,
-            seed=seed,
-        )
+        """Separate a file, or blocks as they arrive, in constant memory.
+
+        Arguments and errors are those of a call, but that a mixture which is no file
+        is an iterable of blocks ``[channels, any]``.
+
+        Yields:
+          Consecutive parts, see `marssep_jax.streaming.stream`; no scores.
+        """
+        asked = self._asked(query, text=text, audio=audio, image=image, remove=remove)
+        options: dict[str, Any] = {
+            "window_batch": self.window_batch,
+            "mask": mask,
+            "seed": seed,
+            "per_channel": per_channel,
+        }
+        if isinstance(mixture, FILES):
+            _require_no_rate(rate)
+            with open_audio(mixture, "mixture") as reader:
+                rate_hz = reader.info.rate_hz
+                yield from stream(
+                    self.bundle, reader.blocks(), rate_hz, asked, **options
+                )
+            return
+        if rate is None:
+            raise ValueError("rate is None, expected the mixture's sample rate in Hz")
+        yield from stream(self.bundle, mixture, rate, asked, **options)
+
+    def _asked(self, query: Query | None, **words: Any) -> Query:
+        """Return the query that was given, in one way or the other."""
+        if query is None:
+            return self.embed(**words)
+        given = [name for name, value in words.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{given[0]} is given beside query, expected one of the two"
+            )
+        return query
+
+
+def _require_no_rate(rate: int | None) -> None:
+    if rate is not None:
+        raise ValueError(f"rate is {rate}, expected none for a file, which has its own")

@@ -39,6 +39,8 @@ from marssep_jax.windows import Window, cut_windows, fill_mirrored, join
 # ours: on a CPU a batch of windows takes as long as its windows one by one.
 ACCELERATOR_WINDOW_BATCH = 8
 
+Blocks = Iterable[Float[np.ndarray, "c _"]]
+StreamFn = Callable[[Blocks], Iterator["Separation"]]
 ChoiceFn = Callable[[np.ndarray, Float[Array, "b h w"]], Float[Array, "b h w"]]
 MaskFn = Callable[
     [Params, Params, Float[Array, "b t"], Float[Array, " d"]], Float[Array, "b h w"]
@@ -49,14 +51,15 @@ class Separation(NamedTuple):
     """What a query found.
 
     ``estimate`` and ``residual`` have the mixture's shape and rate and add up to
-    it; ``mask`` is the one that made them, on the model's log-frequency grid.
+    it; ``mask`` is the one that made them, on the model's log-frequency grid, or one
+    for each channel.
     ``scores``, of whole recordings alone, are described at
-    `marssep_jax.inference.score`.
+    `marssep_jax.hearing.score`.
     """
 
     estimate: Float[np.ndarray, "*c t"]
     residual: Float[np.ndarray, "*c t"]
-    mask: Float[np.ndarray, "h w"]
+    mask: Float[np.ndarray, "*c h w"]
     scores: dict[str, float] | None = None
 
 
@@ -87,13 +90,14 @@ def frontend_config(bundle: ModelBundle) -> FrontendConfig:
 
 def stream(
     bundle: ModelBundle,
-    blocks: Iterable[Float[np.ndarray, "c _"]],
+    blocks: Blocks,
     rate_hz: int,
     query: Query,
     *,
     window_batch: int | None = None,
     mask: str = "mode",
     seed: int = 0,
+    per_channel: bool = False,
 ) -> Iterator[Separation]:
     """Separate a recording that arrives in blocks, in constant memory.
 
@@ -105,6 +109,8 @@ def stream(
       window_batch: windows a step; default 1 on a CPU, else 8.
       mask: "mode", "mean" or "sample" of the policy around P.
       seed: of what is sampled; every window has a key of its own.
+      per_channel: hear every channel by itself and give it a mask of its own, for
+        channels that hold different things; they may then fall out of phase.
 
     Yields:
       Consecutive parts; their estimates, residuals and masks are to be
@@ -114,13 +120,49 @@ def stream(
       ValueError: a sample rate out of range, or another mask.
     """
     _require_rate(rate_hz)
+    if window_batch is None:
+        on_cpu = jax.default_backend() == "cpu"
+        window_batch = 1 if on_cpu else ACCELERATOR_WINDOW_BATCH
+
+    def one(some: Blocks) -> Iterator[Separation]:
+        return _stream(bundle, some, rate_hz, query, window_batch, mask, seed)
+
+    yield from _stream_apart(one, blocks) if per_channel else one(blocks)
+
+
+def _stream_apart(one: StreamFn, blocks: Blocks) -> Iterator[Separation]:
+    """Separate every channel by itself, all of them in step."""
+    blocks = iter(blocks)
+    first = list(itertools.islice(blocks, 1))
+    num_channels = first[0].shape[0] if first else 0
+    copies = itertools.tee(itertools.chain(first, blocks), num_channels)
+    streams = [one(_channel(copy, c)) for c, copy in enumerate(copies)]
+    for parts in zip(*streams, strict=True):
+        estimate, residual = (
+            np.concatenate([part[field] for part in parts]) for field in range(2)
+        )
+        yield Separation(estimate, residual, np.stack([part.mask for part in parts]))
+
+
+def _channel(blocks: Blocks, index: int) -> Iterator[Float[np.ndarray, "1 _"]]:
+    for block in blocks:
+        yield block[index : index + 1]
+
+
+def _stream(
+    bundle: ModelBundle,
+    blocks: Blocks,
+    rate_hz: int,
+    query: Query,
+    window_batch: int,
+    mask: str,
+    seed: int,
+) -> Iterator[Separation]:
+    """Separate all channels by one mask."""
     choose = _make_choice(mask, _policy_of(bundle))
     keys = _keys(seed)
     transfer = make_transfer(frontend_config(bundle), rate_hz)
     plan = transfer.plan
-    if window_batch is None:
-        on_cpu = jax.default_backend() == "cpu"
-        window_batch = 1 if on_cpu else ACCELERATOR_WINDOW_BATCH
     running = RunningFilter(transfer, plan.step_frames * window_batch)
     heard = _heard(bundle, blocks, rate_hz, running)
     hop, tail = frontend_config(bundle).hop, None
@@ -180,7 +222,7 @@ def _keys(seed: int) -> Iterator[np.ndarray]:
 
 def _heard(
     bundle: ModelBundle,
-    blocks: Iterable[Float[np.ndarray, "c _"]],
+    blocks: Blocks,
     rate_hz: int,
     running: RunningFilter,
 ) -> Iterator[Float[np.ndarray, "1 _"]]:

@@ -12,7 +12,9 @@ from marssep_jax.audio import write_audio
 from marssep_jax.bundle import save_bundle
 from marssep_jax.config import FrontendConfig, to_dict
 from marssep_jax.features import istft, stft
-from marssep_jax.inference import Separator, score, separate
+from marssep_jax.hearing import score
+from marssep_jax.inference import Separator, separate
+from marssep_jax.queries import QueryItem
 from marssep_jax.streaming import make_mask_fn
 from marssep_jax.transfer import make_transfer, read_columns
 from marssep_jax.untrained import FRONTEND, SEPARATOR, untrained_bundle
@@ -80,6 +82,19 @@ def test_channels_share_one_mask(separator, query):
     found = separate(separator.bundle, scales * left, 22_050, query)
     # Equal masks keep proportions; scaling by powers of two is exact.
     np.testing.assert_allclose(found.estimate, scales * found.estimate[:1], atol=1e-7)
+
+
+def test_a_mask_for_each_channel_if_asked(separator, query):
+    left, right = noise(1, 20_000), noise(1, 20_000, seed=1)
+    stereo = np.concatenate([left, right])
+    found = separate(separator.bundle, stereo, 22_050, query, per_channel=True)
+    alone = [separate(separator.bundle, one, 22_050, query) for one in (left, right)]
+    np.testing.assert_array_equal(
+        found.estimate, np.concatenate([one.estimate for one in alone])
+    )
+    np.testing.assert_array_equal(found.mask, np.stack([one.mask for one in alone]))
+    together = separate(separator.bundle, stereo, 22_050, query)
+    assert np.abs(together.estimate - found.estimate).max() > 1e-4
 
 
 def test_blocks_do_not_change_the_result(separator, query):
@@ -193,6 +208,59 @@ def test_loaded_model_separates_a_file(separator, tmp_path):
         found = loaded(tmp_path / "a.wav", **queries)
         expected = separator(mixture, 22_050, **queries)
         np.testing.assert_allclose(found.estimate, expected.estimate, atol=1e-6)
+
+
+def test_files_stream_by_themselves(separator, tmp_path):
+    mixture = noise(2, 30_000)
+    write_audio(tmp_path / "a.wav", mixture, 22_050)
+    query = separator.compose([QueryItem("text", "harp", 2.0)])
+    expected = separate(separator.bundle, mixture, 22_050, query)
+    with open(tmp_path / "a.wav", "rb") as opened:
+        for source in (str(tmp_path / "a.wav"), opened):
+            parts = list(separator.stream(source, text="harp"))
+            assert len(parts) > 3
+            estimate = np.concatenate([part.estimate for part in parts], axis=1)
+            np.testing.assert_array_equal(estimate, expected.estimate)
+        opened.seek(0)
+        whole = separator(opened, query=query)
+    np.testing.assert_array_equal(whole.estimate, expected.estimate)
+
+
+def test_nothing_comes_of_no_blocks(separator, query):
+    assert list(separator.stream([], 16_000, query)) == []
+    assert list(separator.stream([], 16_000, query, per_channel=True)) == []
+
+
+def test_models_are_found_by_name(separator, tmp_path, monkeypatch):
+    save_bundle(tmp_path / "models" / "tiny", separator.bundle)
+    monkeypatch.setenv("MARSSEP_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    assert Separator.load("tiny").bundle.config["stage"] == "untrained"
+    with pytest.raises(ValueError, match=r"'huge'.*no such folder, and the names are"):
+        Separator.load("huge")
+    # What lies here goes before what has the name, and a path is no name.
+    (tmp_path / "tiny").mkdir()
+    for path in ("tiny", "./tiny", "../models/tiny"):
+        with pytest.raises(ValueError, match="expected the folder of a trained model"):
+            Separator.load(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a.wav", 16_000), "rate is 16000, expected none for a file"),
+        (([], None), "rate is None, expected the mixture's sample rate"),
+        (("no.wav",), "mixture is 'no.wav', expected an existing file"),
+    ],
+)
+def test_bad_streams_are_named(separator, arguments, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        next(separator.stream(*arguments, text="violin"))
+
+
+def test_one_way_of_asking(separator, query):
+    with pytest.raises(ValueError, match="remove is given beside query"):
+        separator(noise(1, 900), 16_000, query=query, remove="flute")
 
 
 def test_one_dimensional_in_one_dimensional_out(separator, query):
