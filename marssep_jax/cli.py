@@ -25,7 +25,8 @@ from marssep_jax.cli_options import (
     separate_parser,
     serve_parser,
 )
-from marssep_jax.terminal import Progress
+from marssep_jax.optional import one_line
+from marssep_jax.terminal import complain, line_of, wants_traceback
 
 OVERVIEW = """usage: marssep COMMAND ...
 
@@ -49,7 +50,7 @@ def _naming_checkpoint(name: str, path: str) -> Iterator[None]:
     except Exception as error:
         raise ValueError(
             f"{name} is {path!r}, expected the folder of a trained model "
-            f"({_line(error)})"
+            f"({one_line(error)})"
         ) from error
 
 
@@ -58,31 +59,35 @@ def separate(argv: Sequence[str]) -> int:
     options = parse(separate_parser(), argv)
     check_separate(options)
     checkpoint = checkpoint_or_default(options.checkpoint)
-    from marssep_jax.file_jobs import plan_jobs  # heavy
+    from marssep_jax.file_jobs import is_waiting, plan_jobs  # heavy
+    from marssep_jax.file_runs import run_jobs
 
-    jobs = plan_jobs(
-        options.inputs, options.output, f".{options.format}", options.residual
-    )
-    from marssep_jax.inference import Separator
+    suffix = f".{options.format}"
+    jobs = plan_jobs(options.inputs, options.output, suffix, options.residual)
+    separator = query = None
+    if any(is_waiting(job, options.overwrite) for job in jobs):
+        from marssep_jax.inference import Separator
 
-    with _naming_checkpoint("--checkpoint", checkpoint):
-        separator = Separator.load(checkpoint)
-    query = _compose(separator, options)
-    rows = [_run_one(separator, job, query, options) for job in jobs]
-    interrupts.check()
-    failed = sum(row["status"] == "failed" for row in rows)
-    if options.json:
-        _write_json(
-            options.json,
-            {
-                "checkpoint": checkpoint,
-                "queries": [list(row[:2]) for row in options.queries or []],
-                "remove": [list(row[:2]) for row in options.remove or []],
-                "mask": options.mask,
-                "files": rows,
-            },
-        )
-    return 1 if failed else 0
+        with _naming_checkpoint("--checkpoint", checkpoint):
+            separator = Separator.load(checkpoint)
+        query = _compose(separator, options)
+    report: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "queries": [list(row[:2]) for row in options.queries or []],
+        "remove": [list(row[:2]) for row in options.remove or []],
+        "mask": options.mask,
+        "files": [],
+    }
+    how = {name: getattr(options, name) for name in ("mask", "seed", "per_channel")}
+    try:
+        for row in run_jobs(separator, jobs, query, options.overwrite, **how):
+            report["files"].append(row)
+    except BaseException:
+        with contextlib.suppress(OSError):  # what was done is worth a report
+            _write_json(options.json, report)
+        raise
+    _write_json(options.json, report)
+    return 1 if any(row["status"] == "failed" for row in report["files"]) else 0
 
 
 def _compose(separator: Any, options: Any) -> Any:
@@ -153,31 +158,6 @@ def serve(argv: Sequence[str]) -> int:
     return 0
 
 
-def _run_one(separator: Any, job: Any, query: Any, options: Any) -> dict[str, Any]:
-    """Run one job; report a bad file and let the others go on."""
-    from marssep_jax.file_jobs import run_job
-
-    interrupts.check()
-    if not options.overwrite and all(path.exists() for path in job.outputs):
-        print(f"{job.source}: skipped, {job.target} exists (see --overwrite)")
-        return {"input": job.source, "status": "skipped", "target": str(job.target)}
-    bar = Progress(job.source)
-    try:
-        row = run_job(
-            separator, job, query, bar.show, mask=options.mask, seed=options.seed
-        )
-    except (ValueError, OSError) as error:
-        bar.clear()
-        _complain("marssep separate", error)
-        return {"input": job.source, "status": "failed", "error": _line(error)}
-    bar.clear()
-    notes = ", silent" if row["silent"] else ""
-    if row["clipped_samples"]:
-        notes += f", {row['clipped_samples']} samples clipped at full scale"
-    print(f"{job.source} -> {job.target} ({row['wall_s']:.1f} s{notes})", flush=True)
-    return row
-
-
 def inspect(argv: Sequence[str]) -> int:
     """Run ``marssep inspect``."""
     options = parse(inspect_parser(), argv)
@@ -187,12 +167,13 @@ def inspect(argv: Sequence[str]) -> int:
     with _naming_checkpoint("CHECKPOINT", options.checkpoint):
         report = describe(options.checkpoint)
     print(render(report))
-    if options.json:
-        _write_json(options.json, report)
+    _write_json(options.json, report)
     return 0
 
 
-def _write_json(path: str, value: dict[str, Any]) -> None:
+def _write_json(path: str | None, value: dict[str, Any]) -> None:
+    if path is None:
+        return
     temporary = f"{path}.{os.getpid()}.part"
     try:
         # A file name that is no text is escaped, which JSON reads back.
@@ -216,19 +197,6 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "inspect": inspect,
     "export": export,
 }
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _complain(who: str, error: BaseException) -> None:
-    print(f"{who}: {_line(error)}", file=sys.stderr, flush=True)
-
-
-def _unexpected(error: Exception) -> RuntimeError:
-    kind = type(error).__name__
-    return RuntimeError(f"{kind}: {error} (MARSSEP_DEBUG=1 shows where)")
 
 
 def _prepare_process() -> None:
@@ -268,10 +236,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{who}: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if os.environ.get("MARSSEP_DEBUG"):
+        if wants_traceback():
             raise
-        expected = isinstance(error, (ValueError, OSError, ImportError))
-        _complain(who, error if expected else _unexpected(error))
+        complain(who, line_of(error))
     return 1
 
 

@@ -105,6 +105,11 @@ def separate_parser() -> _Parser:
     add("--mask", choices=MASKS, default="mode", help="of the policy; default mode")
     add("--seed", type=int, default=0, help="of --mask sample")
     add("--residual", action="store_true", help="also write what is left")
+    add(
+        "--per-channel",
+        action="store_true",
+        help="a mask for each channel, not one for all",
+    )
     add("--format", choices=("wav", "flac"), default="wav", help="of the output")
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--checkpoint", metavar="DIR", help=f"default {DEFAULT_CHECKPOINT}")

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from jaxtyping import Float
 from marssep_jax.audio import AudioInfo, open_audio
 from marssep_jax.audio_writer import AudioWriter
 from marssep_jax.inference import Separator
+from marssep_jax.optional import reason_of
 from marssep_jax.queries import Query
 from marssep_jax.streaming import Separation
 
@@ -29,16 +32,27 @@ WatchFn = Callable[[Separation, float], None]
 
 
 class Job(NamedTuple):
-    """One input and the files it becomes. ``residual`` is None if not wanted."""
+    """One input and the files it becomes.
+
+    ``residual`` is None if not wanted; ``error`` says why there is nothing to do.
+    """
 
     source: str
     target: Path
     residual: Path | None
+    error: str = ""
 
     @property
     def outputs(self) -> list[Path]:
         """All files that the job writes."""
         return [self.target] + ([self.residual] if self.residual else [])
+
+
+def is_waiting(job: Job, overwrite: bool) -> bool:
+    """Say whether a job is to be run: sound, and not all of its files are there."""
+    return not job.error and (
+        overwrite or not all(path.exists() for path in job.outputs)
+    )
 
 
 def plan_jobs(
@@ -47,51 +61,54 @@ def plan_jobs(
     """List the jobs of files, folders (recursively) and ``-``.
 
     ``song.mp3`` becomes ``song_target.wav`` and ``song_residual.wav`` in the
-    output folder; what lies in a folder keeps its place below it.
+    output folder; what lies in a folder keeps its place below it. An input that is
+    missing, a folder without recordings, a file whose outputs another one writes or
+    would replace an input: a job with an error, so that the others can go on.
 
     Raises:
-      FileNotFoundError: an input that does not exist.
-      ValueError: a folder without recordings, two inputs that would write one
-        file, an output that would replace an input.
       NotADirectoryError: the output is a file.
     """
     root = Path(output)
     if root.exists() and not root.is_dir():
         raise NotADirectoryError(f"--output is {output!r}, expected a folder")
     jobs = []
-    for source, relative in _sources(inputs, root):
+    for source, relative, error in _sources(inputs, root):
         stem = root / relative.parent / relative.stem
         names = [stem.with_name(f"{stem.name}_{k}{suffix}") for k in KINDS]
-        jobs.append(Job(source, names[0], names[1] if residual else None))
-    _require_distinct(jobs)
-    return jobs
+        jobs.append(Job(source, names[0], names[1] if residual else None, error))
+    return _distinct(jobs)
 
 
-def _sources(inputs: Sequence[str], root: Path) -> Iterator[tuple[str, Path]]:
+def _sources(inputs: Sequence[str], root: Path) -> Iterator[tuple[str, Path, str]]:
+    """Yield inputs, their places below the output, and what is wrong with them."""
     for name in inputs:
+        label = f"INPUT is {name!r}, expected"
+        place = Path(os.path.basename(os.path.abspath(name)))
         if name == STANDARD_INPUT:
-            yield name, Path("stdin")
+            yield name, Path("stdin"), ""
         elif os.path.isdir(name):
-            found = list(_recordings(Path(name), root))
-            if not found:
-                raise ValueError(
-                    f"INPUT is {name!r}, expected a folder that holds recordings "
-                    f"({', '.join(SUFFIXES)}) outside --output"
-                )
-            for path in found:
-                yield str(path), path.relative_to(name)
+            unread: list[OSError] = []
+            found = list(_recordings(Path(name), root, unread))
+            for error in unread:
+                path = str(error.filename)
+                reason = f"expected a folder that can be read ({reason_of(error)})"
+                yield path, place, f"INPUT is {path!r}, {reason}"
+            if not found and not unread:
+                kinds = ", ".join(SUFFIXES)
+                reason = f"a folder that holds recordings ({kinds}) outside --output"
+                yield name, place, f"{label} {reason}"
+            for path_found in found:
+                yield str(path_found), path_found.relative_to(name), ""
         elif os.path.exists(name):
-            yield name, Path(os.path.basename(name))
+            yield name, place, ""
         else:
-            raise FileNotFoundError(
-                f"INPUT is {name!r}, expected an existing file or folder"
-            )
+            yield name, place, f"{label} an existing file or folder"
 
 
-def _recordings(folder: Path, root: Path) -> Iterator[Path]:
+def _recordings(folder: Path, root: Path, unread: list[OSError]) -> Iterator[Path]:
     """Yield recordings below a folder, leaving out hidden files and outputs."""
     skipped = root.resolve()
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(
             name
             for name in folders
@@ -104,23 +121,29 @@ def _recordings(folder: Path, root: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def _require_distinct(jobs: Sequence[Job]) -> None:
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Mark jobs whose files belong to another job."""
     writers: dict[Path, str] = {}
-    sources = {Path(job.source).resolve(): job.source for job in jobs}
+    sources = {Path(job.source).resolve() for job in jobs}
+    checked = []
     for job in jobs:
-        for path in job.outputs:
-            resolved = path.resolve()
-            if resolved in writers:
-                raise ValueError(
+        paths = [] if job.error else [path.resolve() for path in job.outputs]
+        error = job.error
+        for path in paths:
+            if path in writers:
+                error = (
                     f"INPUT is {job.source!r}, expected another name than that of "
-                    f"{writers[resolved]!r}: both would write {str(path)!r}"
+                    f"{writers[path]!r}: both would write {str(job.target)!r}"
                 )
-            if resolved in sources:
-                raise ValueError(
-                    f"--output is {str(path.parent)!r}, expected a folder where "
+            elif path in sources:
+                error = (
+                    f"--output is {str(job.target.parent)!r}, expected a folder where "
                     f"{path.name!r} is not an INPUT"
                 )
-            writers[resolved] = job.source
+        if not error:
+            writers |= dict.fromkeys(paths, job.source)
+        checked.append(job._replace(error=error))
+    return checked
 
 
 def run_job(
@@ -131,6 +154,7 @@ def run_job(
     *,
     mask: str = "mode",
     seed: int = 0,
+    per_channel: bool = False,
 ) -> dict[str, Any]:
     """Separate one file; its outputs appear whole, together, or not at all.
 
@@ -141,6 +165,7 @@ def run_job(
       progress: hears which share of the file is done.
       mask: see `marssep_jax.streaming.stream`.
       seed: see there.
+      per_channel: see there.
 
     Returns:
       The row of the JSON report.
@@ -149,7 +174,7 @@ def run_job(
       ValueError, OSError: the input cannot be read or the output written.
     """
     started = time.perf_counter()
-    with open_audio(_opened(job.source), "INPUT") as reader:
+    with _opened(job.source) as source, open_audio(source, "INPUT") as reader:
         row = separate_recording(
             separator,
             reader.info,
@@ -159,6 +184,7 @@ def run_job(
             lambda _, share: progress(share),
             mask=mask,
             seed=seed,
+            per_channel=per_channel,
         )
     return {
         "input": job.source,
@@ -180,6 +206,7 @@ def separate_recording(
     *,
     mask: str = "mode",
     seed: int = 0,
+    per_channel: bool = False,
 ) -> dict[str, Any]:
     """Separate a recording into files that appear whole, together, or not at all.
 
@@ -192,6 +219,7 @@ def separate_recording(
       watch: gets every part, and the share of the recording that is done.
       mask: see `marssep_jax.streaming.stream`.
       seed: see there.
+      per_channel: see there.
 
     Returns:
       Rate, channels, length, and whether the recording is silent or its estimate
@@ -214,7 +242,8 @@ def separate_recording(
             )
             for path in outputs
         ]
-        for part in separator.stream(blocks, info.rate_hz, query, mask=mask, seed=seed):
+        how: dict[str, Any] = {"mask": mask, "seed": seed, "per_channel": per_channel}
+        for part in separator.stream(blocks, info.rate_hz, query, **how):
             for writer, block in zip(
                 writers, (part.estimate, part.residual), strict=False
             ):
@@ -233,9 +262,18 @@ def separate_recording(
     }
 
 
-def _opened(source: str) -> str | io.BytesIO:
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[str | io.BufferedIOBase]:
+    """Yield a file name, or what came on standard input, put aside on disk.
+
+    A decoder wants to move back and forth, and a long recording fills no memory so.
+    """
     if source != STANDARD_INPUT:
-        return source
-    data = io.BytesIO(sys.stdin.buffer.read())
-    data.name = STANDARD_INPUT
-    return data
+        yield source
+        return
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.seek(0)
+        raw: Any = file.raw
+        raw.name = STANDARD_INPUT  # for messages
+        yield file

@@ -1,5 +1,6 @@
 """Bad input to ``marssep``: one line, exit 1 (130 on Ctrl-C), nothing half-written."""
 
+import json
 import os
 import resource
 import shutil
@@ -7,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from marssep_jax import file_jobs, file_runs
 from tests.support.disks import mounted
 
 OK = ("--text", "violin")
@@ -169,10 +172,67 @@ def test_missing_and_unknown_commands(marssep):
     assert_one_line(marssep("inspect", "no"), "CHECKPOINT is 'no', expected the folder")
 
 
-def test_inputs_that_would_write_one_file(refused, recording):
+@pytest.fixture
+def partly(marssep, checkpoint):
+    """Return a function that runs what fails for some inputs; returns the report."""
+
+    def run(*argv, err):
+        options = (*OK, "--output", "out", "--checkpoint", checkpoint)
+        outcome = marssep("separate", *argv, *options, "--json", "r.json")
+        assert outcome.code == 1
+        lines = outcome.err.splitlines()
+        assert len(lines) == len(err)
+        for line, part in zip(lines, err, strict=True):
+            assert line.startswith(f"marssep separate: {part}")
+        rows = json.loads(Path("r.json").read_text())["files"]
+        failed = [row["error"] for row in rows if row["status"] == "failed"]
+        assert [f"marssep separate: {error}" for error in failed] == lines
+        counts = Counter(row["status"] for row in rows)
+        said = outcome.out.splitlines()[-1].split(", ")
+        words = {"separated": "done", "skipped": "skipped", "failed": "failed"}
+        assert {words[part.split()[1]]: int(part.split()[0]) for part in said} == counts
+        return rows
+
+    return run
+
+
+def test_inputs_that_would_write_one_file(partly, recording):
     recording("x/a.wav")
     recording("y/a.flac")
-    refused(["x", "y", *OK], "INPUT is 'y/a.flac', expected another name than that of")
+    recording("y/b.wav")
+    error = "INPUT is 'y/a.flac', expected another name than that of 'x/a.wav'"
+    rows = partly("x", "y", err=[error])
+    assert [row["status"] for row in rows] == ["done", "failed", "done"]
+    assert [Path(p).name for p in files_in("out")] == ["a_target.wav", "b_target.wav"]
+    # The first has its output by now, and still it is not the second's.
+    rows = partly("x", "y", err=[error])
+    assert [row["status"] for row in rows] == ["skipped", "failed", "skipped"]
+
+
+def test_missing_inputs_do_not_stop_the_others(partly, recording, tmp_path):
+    recording("a.wav")
+    (tmp_path / "empty").mkdir()
+    rows = partly(
+        *("no.wav", "empty", "a.wav"),
+        err=["INPUT is 'no.wav', expected an ex", "INPUT is 'empty', expected a folde"],
+    )
+    assert [row["input"] for row in rows] == ["no.wav", "empty", "a.wav"]
+    assert [Path(p).name for p in files_in("out")] == ["a_target.wav"]
+
+
+def test_what_nobody_expected_does_not_stop_the_others(partly, recording, monkeypatch):
+    recording("a.wav")
+    recording("b.wav")
+
+    def run_job(separator, job, *args, **options):
+        if job.source == "a.wav":
+            raise MemoryError("too much")
+        return file_jobs.run_job(separator, job, *args, **options)
+
+    monkeypatch.setattr(file_runs, "run_job", run_job)
+    error = "INPUT is 'a.wav', which ended in MemoryError: too much (MARSSEP_DEBUG=1"
+    rows = partly("a.wav", "b.wav", err=[error])
+    assert [row["status"] for row in rows] == ["failed", "done"]
 
 
 def test_output_that_would_replace_an_input(marssep, recording, checkpoint, tmp_path):
@@ -314,20 +374,26 @@ def start(argv, cwd):
         (signal.SIGTERM, 143, ""),
     ],
 )
-def test_stopped_while_writing(checkpoint, tmp_path, number, code, message):
+def test_stopped_while_writing(checkpoint, recording, tmp_path, number, code, message):
     """The real program, stopped between two windows of an hour of silence."""
-    soundfile.write(tmp_path / "a.flac", np.zeros(16_000 * 3_600, np.int16), 16_000)
-    argv = ["separate", "a.flac", *OK, "--output", "out", "--checkpoint", checkpoint]
-    with start([*argv, "--residual"], tmp_path) as program:
+    recording("a.wav")
+    soundfile.write(tmp_path / "b.flac", np.zeros(16_000 * 3_600, np.int16), 16_000)
+    argv = ["separate", "a.wav", "b.flac", *OK, "--output", "out"]
+    options = ["--checkpoint", checkpoint, "--json", "r.json"]
+    with start([*argv, *options, "--residual"], tmp_path) as program:
         deadline = time.monotonic() + 120
-        while len(files_in(tmp_path / "out")) < 2 and time.monotonic() < deadline:
+        while len(files_in(tmp_path / "out")) < 4 and time.monotonic() < deadline:
             assert program.poll() is None, program.stderr.read()
             time.sleep(0.05)
         program.send_signal(number)
         out, err = program.communicate(timeout=60)
     assert program.returncode == code
-    assert (out, err) == ("", message)
-    assert files_in(tmp_path / "out") == []
+    assert err == message
+    assert out.count("\n") == 1
+    done = [Path(p).name for p in files_in(tmp_path / "out")]
+    assert done == ["a_residual.wav", "a_target.wav"]
+    rows = json.loads((tmp_path / "r.json").read_text())["files"]
+    assert [(row["input"], row["status"]) for row in rows] == [("a.wav", "done")]
 
 
 def test_the_program_itself_refuses_in_one_line(checkpoint, tmp_path):

@@ -193,6 +193,21 @@ def test_other_masks_can_be_asked_for(separate, recording, tmp_path):
         assert np.abs(found[first] - found[second]).max() > 1e-3
 
 
+def test_channels_can_have_masks_of_their_own(separate, tmp_path):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, (9_000, 2))
+    soundfile.write(tmp_path / "a.wav", sound, 16_000)
+    soundfile.write(tmp_path / "left.wav", sound[:, 0], 16_000)
+    options = ("--text", "violin", "--overwrite")
+    found = {}
+    for name, more in (("a", []), ("a", ["--per-channel"]), ("left", [])):
+        separate(f"{name}.wav", *options, *more)
+        samples, _ = soundfile.read(tmp_path / "out" / f"{name}_target.wav")
+        found[name, *more] = samples
+    apart = found["a", "--per-channel"]
+    np.testing.assert_array_equal(apart[:, 0], found["left",])
+    assert np.abs(apart - found["a",]).max() > 1e-3
+
+
 def test_removal_alone_is_the_residual_of_the_query(separate, recording, tmp_path):
     source = recording("a.wav", subtype="FLOAT")
     separate(source, "--text", "violin", "--residual")
