@@ -23,6 +23,7 @@ KEPT_SUBTYPES = {
     "WAV": {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4},
     "FLAC": {"PCM_16": 2, "PCM_24": 3},
 }
+FLAC_CHANNELS, FLAC_RATE_HZ = 8, 655_350  # at most
 INTEGER_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 # Finer than the container can hold, or than float32 computes: the nearest.
 NEAREST_SUBTYPES = {
@@ -74,6 +75,13 @@ class AudioWriter:
         self.num_clipped = 0
         self._num_written = 0
         container, subtype = output_subtype(path, subtype)
+        if container == "FLAC" and (
+            num_channels > FLAC_CHANNELS or rate_hz > FLAC_RATE_HZ
+        ):
+            raise ValueError(
+                f"output is {str(path)!r}, expected wav for {num_channels} channels at "
+                f"{rate_hz} Hz: flac takes {FLAC_CHANNELS} at {FLAC_RATE_HZ}"
+            )
         size = num_samples * num_channels * KEPT_SUBTYPES[container][subtype]
         self._settings: dict[str, Any] = {
             "samplerate": rate_hz,

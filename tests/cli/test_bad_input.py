@@ -75,6 +75,15 @@ def test_samples_that_are_no_numbers_late_in_the_file(refused, tmp_path, bad):
     )
 
 
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 9), (768_000, 1)])
+def test_flac_that_cannot_be(refused, recording, rate, channels):
+    recording("a.wav", rate, channels)
+    expected = f"expected wav for {channels} channels at {rate} Hz: flac takes 8"
+    refused(
+        ["a.wav", *OK, "--format", "flac"], "output is 'out/a_target.flac'", expected
+    )
+
+
 def test_no_samples(refused, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros((0, 1)), 16_000)
     refused(["a.wav", *OK], "INPUT is 'a.wav', expected at least one sample")
