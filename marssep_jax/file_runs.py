@@ -38,7 +38,7 @@ def run_jobs(
             row = {"input": job.source, "status": "skipped", "target": str(job.target)}
         else:
             place = f"[{number}/{len(jobs)}] " if len(jobs) > 1 else ""
-            row = _run_one(separator, job, query, Progress(f"{place}{job.source}"), how)
+            row = _run_one(separator, job, query, Progress(job.source, place), how)
         counts[row["status"]] += 1
         yield row
     interrupts.check()

@@ -1,6 +1,7 @@
 """What a program shows on a terminal while it works, and how it complains."""
 
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -16,9 +17,16 @@ class Progress:
     Ctrl-C is heard here.
     """
 
-    def __init__(self, label: str) -> None:
-        """Start at nothing; the bar appears with the first share."""
-        self._label = label
+    def __init__(self, label: str, place: str = "") -> None:
+        """Start at nothing; the bar appears with the first share.
+
+        Args:
+          label: what is worked on; only the end of a long one is shown.
+          place: what stands before it.
+        """
+        if len(label) > LABEL_WIDTH:
+            label = "..." + label[3 - LABEL_WIDTH :]
+        self._label = f"{place}{label}"
         self._bar: Any = None
         self._on = sys.stderr.isatty()
 
@@ -30,14 +38,14 @@ class Progress:
         if self._bar is None:
             import tqdm  # not needed elsewhere
 
-            label = self._label
-            if len(label) > LABEL_WIDTH:
-                label = "..." + label[3 - LABEL_WIDTH :]
+            size = shutil.get_terminal_size()
             self._bar = tqdm.tqdm(
                 total=1.0,
-                desc=label,
+                desc=self._label,
                 leave=False,
-                dynamic_ncols=True,
+                # A terminal that says it has no columns has 80 for this.
+                ncols=size.columns,
+                nrows=size.lines,
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
             )
         self._bar.update(share - self._bar.n)
