@@ -3,6 +3,7 @@
 Examples:
   python -m experiments.benchmark --json=benchmark.json
   python -m experiments.benchmark --suite=sampler,separate --quick
+  python -m experiments.benchmark --suite=files
   python -m experiments.benchmark --suite=update --json=benchmark.json --add
   python -m experiments.benchmark --json=new.json \
       --compare=experiments/results/benchmark.json
@@ -56,6 +57,10 @@ def main() -> None:
         if JSON.value:
             write_json(pathlib.Path(JSON.value), found)
     print(table(found["rows"]))
+    if "files" in asked:
+        from experiments.benchmarks.files import cost_table
+
+        print(f"\n{cost_table(found['rows'])}")
     if before is not None:
         hold_against(before, found)
 

@@ -9,6 +9,7 @@ SUITES = {
     "sampler": "sampler",
     "update": "updates",
     "separate": "separation",
+    "files": "files",
     "metrics": "metrics",
     "input": "input_pipeline",
     "encoder": "encoders",

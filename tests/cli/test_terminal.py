@@ -30,7 +30,7 @@ def test_a_terminal_gets_a_bar_that_is_wiped_away():
         said(theirs)
         os.close(theirs)
         text = shown.read(10_000).decode()
-    assert "[2/9] ...g/folder" in text
+    assert "[2/9] .../a/long/folder" in text
     assert "song.wav  50%|" in text
     *_, wiped, last = text.rstrip().split("\r")
     assert wiped.strip() == ""
