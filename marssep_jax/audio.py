@@ -6,6 +6,7 @@ are float32 ``[channels, t]`` in [-1, 1]; nothing is ever normalised or clipped 
 the way in.
 """
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from jaxtyping import Float
 
 from marssep_jax.audio_writer import AudioWriter
 from marssep_jax.optional import file_name, import_package, reason_of, shown
+from marssep_jax.quiet import no_chatter
 
 READABLE = "a readable wav, flac, ogg or mp3 file"
 # Outside this range a header is damaged rather than a recording unusual; a window
@@ -42,6 +44,7 @@ class AudioReader:
     def __init__(self, file: Any, label: str) -> None:
         self._file = file
         self._label = label
+        self._is_mp3 = file.format in ("MP3", "MPEG")
         self.info = AudioInfo(
             file.samplerate, file.channels, max(file.frames, 0), file.subtype
         )
@@ -52,7 +55,8 @@ class AudioReader:
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""
-        self._file.close()
+        with no_chatter() if self._is_mp3 else contextlib.nullcontext():
+            self._file.close()
 
     def blocks(
         self, num_samples: int = BLOCK_SAMPLES
@@ -65,7 +69,8 @@ class AudioReader:
         start = 0
         while True:
             try:
-                rows = self._file.read(num_samples, dtype="float32", always_2d=True)
+                with no_chatter() if self._is_mp3 else contextlib.nullcontext():
+                    rows = self._file.read(num_samples, dtype="float32", always_2d=True)
             except RuntimeError as error:
                 raise ValueError(
                     f"{self._label}, expected {READABLE} ({reason_of(error)})"
@@ -115,11 +120,13 @@ def open_audio(
     else:
         source = path
     try:
-        file = soundfile.SoundFile(source)
+        with no_chatter():
+            file = soundfile.SoundFile(source)
     except (RuntimeError, TypeError) as error:  # TypeError: a headerless .raw name
-        raise ValueError(
-            f"{label}, expected {READABLE} ({reason_of(error)})"
-        ) from error
+        reason = reason_of(error)
+        if reason.startswith("File does not exist"):  # it does: half an mp3
+            reason = "damaged"
+        raise ValueError(f"{label}, expected {READABLE} ({reason})") from error
     low, high = RATE_RANGE_HZ
     if not low <= file.samplerate <= high:
         rate = file.samplerate

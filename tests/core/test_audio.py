@@ -177,3 +177,17 @@ def test_resampling_very_short_clips_gives_the_asked_length(length):
     assert resample(waveform, 96_000, 16_000, 7).shape == (7,)
     assert np.isfinite(resample(waveform, 96_000, 16_000, 7)).all()
     assert resample(waveform, 16_000, 16_000).tolist() == waveform.tolist()
+
+
+def test_decoders_keep_their_comments_to_themselves(tmp_path, capfd):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, 9_000)
+    soundfile.write(tmp_path / "a.mp3", sound, 16_000)
+    whole = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(whole[:-700])
+    with soundfile.SoundFile(tmp_path / "a.mp3") as file:
+        file.read()
+    assert "arning" in capfd.readouterr().err  # of the library, by itself
+    waveform, _ = read_audio(tmp_path / "a.mp3")
+    assert waveform.shape[1] > 5_000
+    os.write(2, b"heard again\n")
+    assert capfd.readouterr().err == "heard again\n"

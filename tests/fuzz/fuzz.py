@@ -5,14 +5,16 @@ Examples:
   python -m tests.fuzz.fuzz --num=1 --seed=1234 --kind=image
 
 Input number n of a seed is the same in every run. A case fails if the program answers
-with anything but exit status 0, or 1 and one line of its own words; if it takes longer
-than ten seconds; or if it leaves a file behind that it was not asked for. Failing
-inputs are kept in the folder --keep. The server of the page answers every request
-without a 5xx status, and what it says of errors is one line of its own words.
+with anything but exit status 0, or 1 and one line of its own words, libraries' words
+counted; if it takes longer than ten seconds; or if it leaves a file behind that it was
+not asked for, temporary ones included. Failing inputs are kept in the folder --keep.
+The server of the page answers every request without a 5xx status, and what it says of
+errors is one line of its own words.
 """
 
 import argparse
 import contextlib
+import faulthandler
 import hashlib
 import io
 import json
@@ -25,7 +27,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,10 +37,11 @@ from marssep_jax.untrained import untrained_bundle
 from tests.fuzz import mutate, requests
 
 SEEDS = Path(__file__).parent / "seeds"
-LIMIT_S = 10
+LIMIT_S, HANG_S = 10, 20
 SOUNDS = sorted(SEEDS.glob("*.wav")) + sorted(SEEDS.glob("*.[afmo]*"))
 PICTURES = [path for path in sorted(SEEDS.iterdir()) if path.suffix[1] in "pjgw"]
 PICTURES = [path for path in PICTURES if path.suffix != ".wav"]
+MANNERS = ((), (), ("--per-channel",), ("--mask", "sample"))
 WORDS = (SEEDS / "words.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -50,6 +53,7 @@ class Case(NamedTuple):
 
     argv: list[str]
     files: dict[str, bytes]
+    stdin: bytes = b""
 
 
 class World(NamedTuple):
@@ -67,9 +71,12 @@ class World(NamedTuple):
 def audio(world: World, draw: random.Random) -> Case:
     """Damage the recording that is separated."""
     seed = draw.choice(SOUNDS)
+    damaged = mutate.damage(seed.read_bytes(), draw)
+    query = ("--text", "violin", *draw.choice(MANNERS))
+    if draw.random() < 0.2:
+        return Case(_separate(["-"], *query), {}, damaged)
     name = f"in{draw.choice((seed.suffix, seed.suffix, '.wav', '.mp3', ''))}"
-    files = {name: mutate.damage(seed.read_bytes(), draw)}
-    return Case(_separate([name], "--text", "violin"), files)
+    return Case(_separate([name], *query), {name: damaged})
 
 
 def query_audio(world: World, draw: random.Random) -> Case:
@@ -172,28 +179,58 @@ def run(case: Case, folder: Path) -> str:
     for name, raw in case.files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(raw)
-    out, err = io.StringIO(), io.StringIO()
     signal.signal(signal.SIGALRM, _alarm)
     signal.alarm(LIMIT_S)
-    try:
-        with (
-            contextlib.chdir(folder),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
+    # An alarm is heard between two lines of Python; this ends a hang in a library.
+    faulthandler.dump_traceback_later(LIMIT_S + HANG_S, exit=True)
+    with _surroundings(case, folder) as said:
+        try:
             code = cli.main(case.argv)
-    except TooSlow:
-        return f"longer than {LIMIT_S} s"
-    except BaseException:
-        return traceback.format_exc(limit=-3)
-    finally:
-        signal.alarm(0)
-    said = err.getvalue()
+        except TooSlow:
+            return f"longer than {LIMIT_S} s"
+        except BaseException:
+            return traceback.format_exc(limit=-3)
+        finally:
+            signal.alarm(0)
+            faulthandler.cancel_dump_traceback_later()
+        text = said()
     if code not in (0, 1):
-        return f"exit status {code}: {said}"
-    if code == 1 and (said.count("\n") != 1 or "MARSSEP_DEBUG" in said):
-        return f"said {said!r}"
+        return f"exit status {code}: {text}"
+    if text.count("\n") != code or "MARSSEP_DEBUG" in text:
+        return f"said {text!r}"
     return _left_behind(case, folder, code)
+
+
+@contextlib.contextmanager
+def _surroundings(case: Case, folder: Path) -> Iterator[Callable[[], str]]:
+    """Give a case its folder, input and places for output; yield what it complains."""
+    place = folder / "tmp"
+    place.mkdir()
+    with (
+        tempfile.TemporaryFile("w+", errors="backslashreplace") as err,
+        contextlib.ExitStack() as stack,
+    ):
+
+        def said() -> str:
+            err.flush()
+            err.seek(0)
+            return err.read()
+
+        # The descriptor as well: libraries in C have words of their own.
+        kept = os.dup(2)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        os.dup2(err.fileno(), 2)
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.chdir(folder))
+        before = sys.stdin, tempfile.tempdir
+        sys.stdin = io.TextIOWrapper(io.BytesIO(case.stdin))
+        tempfile.tempdir = str(place)
+        try:
+            yield said
+        finally:
+            sys.stdin, tempfile.tempdir = before
 
 
 def _left_behind(case: Case, folder: Path, code: int) -> str:

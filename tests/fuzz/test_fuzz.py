@@ -1,8 +1,10 @@
 """A short run of the fuzzer, and proof that it would notice."""
 
+import os
 import random
 import socket
 import threading
+import tempfile
 import time
 
 import pytest
@@ -30,6 +32,16 @@ def answer(code, said="", write=()):
     return main
 
 
+def chatty(argv):
+    os.write(2, b"[mpg123] warning\n")
+    return 0
+
+
+def leaky(argv):
+    with tempfile.NamedTemporaryFile(delete=False):
+        return 0
+
+
 def broken(argv):
     raise KeyError("frontend")
 
@@ -48,6 +60,8 @@ def slow(argv):
         (answer(1, "KeyError: 'x' (MARSSEP_DEBUG=1 shows where)"), 'said "KeyError'),
         (answer(139), "exit status 139"),
         (answer(1, "no room", [".a.part"]), "left behind: ['.a.part']"),
+        (chatty, "said '[mpg123] warning"),
+        (leaky, "left behind: ['tmp/tmp"),
         (broken, "KeyError: 'frontend'"),
         (slow, "longer than 1 s"),
     ],
