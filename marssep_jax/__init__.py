@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from marssep_jax.metrics import bss_eval, si_sdr
     from marssep_jax.models import make_separator
     from marssep_jax.policy import beta_policy, patch_beta_policy
-    from marssep_jax.queries import compose, subtract
+    from marssep_jax.queries import QueryItem, compose, subtract
     from marssep_jax.rewards import weighted_sum
     from marssep_jax.update import make_policy_update, make_supervised_update
 
 # Public name -> the module that defines it.
 _HOMES = {
     "FrontendConfig": "config",
+    "QueryItem": "queries",
     "Separation": "inference",
     "Separator": "inference",
     "SeparatorConfig": "config",
@@ -52,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "FrontendConfig",
+    "QueryItem",
     "Separation",
     "Separator",
     "SeparatorConfig",

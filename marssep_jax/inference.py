@@ -39,6 +39,13 @@ def separate(
 ) -> Separation:
     """Separate a whole waveform; the twin of `Separator` without a class.
 
+    >>> from marssep_jax.hearing import compose_query
+    >>> from marssep_jax.untrained import untrained_bundle
+    >>> bundle = untrained_bundle()  # load_bundle("runs/...")
+    >>> query = compose_query(bundle, [QueryItem("text", "violin", weight=2.0)])
+    >>> separate(bundle, np.zeros(8_000), 16_000, query).estimate.shape
+    (8000,)
+
     Args:
       bundle: the model.
       mixture: samples ``[t]`` or ``[channels, t]``, floating.

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -140,6 +141,22 @@ def test_endless_stream_flows(separator, query):
     num_out = sum(part.estimate.shape[1] for part in itertools.islice(stream, 50))
     num_in = next(taken) * 4_096
     assert 0 < num_in - num_out <= 2 * 4_096
+
+
+def test_memory_does_not_grow_with_the_recording(separator, query):
+    """NumPy's memory, that is; JAX's holds one window at a time."""
+
+    def peak(num_blocks):
+        blocks = (noise(2, 8_192) for _ in range(num_blocks))
+        tracemalloc.start()
+        for _ in separator.stream(blocks, 44_100, query):
+            pass
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak_bytes
+
+    peak(2)  # what is made once
+    assert peak(200) < 1.3 * peak(10)
 
 
 def test_windows_together_or_one_by_one(separator, query):
