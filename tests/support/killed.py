@@ -85,8 +85,8 @@ class Killer:
     def hear(self, event: str, seconds: float, **_: Any) -> None:
         """Hear of the compiler: what follows the first batch is the step."""
         if event == LOWERED and self.place == "first batch":
-            self.arrive("compile")
-            self.arrive("read what is compiled")
+            anew = self.moment == "compile"
+            self.arrive("compile" if anew else "read what is compiled")
 
 
 def main() -> None:
