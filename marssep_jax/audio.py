@@ -94,6 +94,23 @@ def _require_finite(rows: np.ndarray, start: int, label: str) -> None:
         )
 
 
+class _Lenient:
+    """An open file that stays where it is when a damaged header points elsewhere.
+
+    As a descriptor does. An error would be printed with its traceback, as the library's
+    callbacks have nowhere to raise it.
+    """
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self.read, self.readinto, self.tell = file.read, file.readinto, file.tell
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
 def open_audio(
     path: str | os.PathLike[str] | io.BufferedIOBase, name: str = "path"
 ) -> AudioReader:
@@ -118,7 +135,7 @@ def open_audio(
             raise ValueError(f"{label}, expected {READABLE} (it is empty)")
         source: Any = file_name(path)
     else:
-        source = path
+        source = _Lenient(path)
     try:
         with no_chatter():
             file = soundfile.SoundFile(source)

@@ -71,14 +71,14 @@ def separate(argv: Sequence[str]) -> int:
         with _naming_checkpoint("--checkpoint", checkpoint):
             separator = Separator.load(checkpoint)
         query = _compose(separator, options)
+    how = {name: getattr(options, name) for name in ("mask", "seed", "per_channel")}
     report: dict[str, Any] = {
         "checkpoint": checkpoint,
         "queries": [list(row[:2]) for row in options.queries or []],
         "remove": [list(row[:2]) for row in options.remove or []],
-        "mask": options.mask,
+        **how,
         "files": [],
     }
-    how = {name: getattr(options, name) for name in ("mask", "seed", "per_channel")}
     try:
         for row in run_jobs(separator, jobs, query, options.overwrite, **how):
             report["files"].append(row)

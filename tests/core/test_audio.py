@@ -1,5 +1,6 @@
 """Reading, writing and resampling, on real files."""
 
+import io
 import os
 
 import numpy as np
@@ -191,3 +192,26 @@ def test_decoders_keep_their_comments_to_themselves(tmp_path, capfd):
     assert waveform.shape[1] > 5_000
     os.write(2, b"heard again\n")
     assert capfd.readouterr().err == "heard again\n"
+
+
+def test_open_files_are_read_like_named_ones(tmp_path):
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, (900, 2)).astype(np.float32)
+    write_audio(tmp_path / "a.wav", sound.T, 44_100)
+    with open(tmp_path / "a.wav", "rb") as file:
+        waveform, rate = read_audio(file)
+    np.testing.assert_array_equal(waveform, sound.T)
+    assert rate == 44_100
+
+
+def test_header_that_points_before_the_file(tmp_path, capfd):
+    """Found by mutation: a byte of an AIFF's head is missing, all else is shifted."""
+    soundfile.write(tmp_path / "a.aiff", np.zeros(300), 44_100)
+    raw = (tmp_path / "a.aiff").read_bytes()
+    opened = io.BytesIO(raw[:20] + raw[21:])
+    with pytest.raises(RuntimeError):
+        soundfile.SoundFile(opened)
+    assert "Traceback" in capfd.readouterr().err  # of the library, by itself
+    opened.seek(0)
+    with pytest.raises(ValueError, match="expected a readable wav, flac, ogg or mp3"):
+        read_audio(opened)
+    assert capfd.readouterr().err == ""
