@@ -203,15 +203,10 @@ def test_open_files_are_read_like_named_ones(tmp_path):
     assert rate == 44_100
 
 
-def test_header_that_points_before_the_file(tmp_path, capfd):
+def test_header_that_points_before_the_file(tmp_path):
     """Found by mutation: a byte of an AIFF's head is missing, all else is shifted."""
     soundfile.write(tmp_path / "a.aiff", np.zeros(300), 44_100)
     raw = (tmp_path / "a.aiff").read_bytes()
-    opened = io.BytesIO(raw[:20] + raw[21:])
-    with pytest.raises(RuntimeError):
-        soundfile.SoundFile(opened)
-    assert "Traceback" in capfd.readouterr().err  # of the library, by itself
-    opened.seek(0)
+    # An exception in the library's callback would be a warning, and so an error here.
     with pytest.raises(ValueError, match="expected a readable wav, flac, ogg or mp3"):
-        read_audio(opened)
-    assert capfd.readouterr().err == ""
+        read_audio(io.BytesIO(raw[:20] + raw[21:]))
