@@ -3,8 +3,8 @@
 import os
 import random
 import socket
-import threading
 import tempfile
+import threading
 import time
 
 import pytest
