@@ -58,21 +58,27 @@ class RunningFilter:
         self._num_in += samples.shape[1]
 
     def push(self, columns: Float[np.ndarray, "h _"]) -> Iterator[Filtered]:
-        """Take the next mask columns and yield what is final now."""
+        """Take the next mask columns and yield what is final now, if anything."""
         known = columns[:, :0] if self._mask is None else self._mask
         self._mask = np.concatenate([known, columns], axis=1)
         while self._is_covered():
-            yield self._step(self._num_frames)
+            part = self._step(self._num_frames)
+            if part.mixture.shape[1]:  # the half window in front is none of it
+                yield part
 
     def finish(self) -> Iterator[Filtered]:
-        """Yield the rest, the recording having ended; none of an empty one."""
+        """Yield the rest in one piece, once the recording has ended."""
         if self._signal is None:
             return
+        rest = []
         left = 1 + self._num_in // self._transfer.plan.hop - self._frame
         while left > 0:
-            yield self._step(min(left, self._num_frames))
+            rest.append(self._step(min(left, self._num_frames)))
             left -= self._num_frames
-        yield self._emit(*self._carry)
+        rest.append(self._emit(*self._carry))
+        yield Filtered(
+            *(np.concatenate(rows, axis=1) for rows in zip(*rest, strict=True))
+        )
 
     def _is_covered(self) -> bool:
         """Whether samples and columns under the next step's frames are there."""

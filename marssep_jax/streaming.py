@@ -181,7 +181,6 @@ def _stream(
                 ready = [columns[:, :0]]
     for part in running.finish():
         yield _separation(part, ready)
-        ready = [ready[0][:, :0]]
 
 
 def _grouped(windows: Iterator[Window], size: int) -> Iterator[list[Window]]:
