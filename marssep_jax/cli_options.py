@@ -112,7 +112,7 @@ def separate_parser() -> _Parser:
     )
     add("--format", choices=("wav", "flac"), default="wav", help="of the output")
     add("--overwrite", action="store_true", help="replace existing outputs")
-    add("--checkpoint", metavar="DIR", help=f"default {DEFAULT_CHECKPOINT}")
+    add("--checkpoint", metavar="DIR", help=f"or a name; default {DEFAULT_CHECKPOINT}")
     add("--json", metavar="PATH", help="write a report")
     return parser
 
