@@ -170,10 +170,12 @@ def test_output_that_is_a_file(marssep, recording, checkpoint):
 
 def test_missing_and_unknown_commands(marssep):
     assert_one_line(
-        marssep(), "COMMAND is missing, expected one of separate, inspect, export"
+        marssep(),
+        "COMMAND is missing, expected one of separate, serve, inspect, export",
     )
     assert_one_line(
-        marssep("play"), "COMMAND is 'play', expected one of separate, inspect, export"
+        marssep("play"),
+        "COMMAND is 'play', expected one of separate, serve, inspect, export",
     )
     assert_one_line(marssep("separate", "a.wav"), "arguments are required: --output")
     assert_one_line(marssep("separate", "--output", "o"), "are required: INPUT")
