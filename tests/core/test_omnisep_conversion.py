@@ -181,7 +181,7 @@ def test_a_converted_separator_separates_by_vectors(separator):
     mixture = np.random.default_rng(0).uniform(-0.3, 0.3, 20_000).astype(np.float32)
     query = Query(jnp.linspace(-1, 1, EMBED_DIM))
     found = separate(separator.bundle, mixture, 16_000, query)
-    np.testing.assert_allclose(found.target + found.residual, mixture, atol=1e-6)
+    np.testing.assert_allclose(found.estimate + found.residual, mixture, atol=1e-6)
     assert 0 < found.mask.min() < found.mask.max() < 1
     assert found.mask.shape[0] == 256
 

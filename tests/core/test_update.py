@@ -123,17 +123,12 @@ def test_inner_epochs_stay_on_one_rollout(world, batch, update, two_epochs):
 
 
 def test_a_target_divergence_ends_the_inner_epochs(world, batch):
-    """Every step moves by far more than the target: the second undoes nothing."""
+    """Every step moves by far more than the target, so the first is the only one."""
     once, _ = policy_update(world, inner_epochs=1)(new_state(world), batch)
     held = policy_update(world, inner_epochs=3, kl_target=1e-6)
     state, metrics = held(new_state(world), batch)
     chex.assert_trees_all_close(state.params, once.params, atol=1e-6)
     assert float(metrics["policy/stopped"]) == 1.0
-    far = policy_update(world, inner_epochs=3, kl_target=1e6)
-    state, metrics = far(new_state(world), batch)
-    free, _ = policy_update(world, inner_epochs=3)(new_state(world), batch)
-    chex.assert_trees_all_close(state.params, free.params, atol=1e-6)
-    assert float(metrics["policy/stopped"]) == 0.0
 
 
 def test_scanned_epochs_equal_unrolled_ones(world, batch, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import tempfile
+import time
 
 import pytest
 from starlette.testclient import TestClient
@@ -61,5 +62,18 @@ def separate(client):
 
 @pytest.fixture
 def left(scratch):
-    """Return a function that lists what requests have left in their folder."""
-    return lambda: sorted(path.name for path in scratch.glob("*/*"))
+    """Return a function that lists what requests have left in their folder.
+
+    A file may go a moment after the answer has come: ``wait`` is how long, in seconds,
+    for nothing to be left.
+    """
+
+    def left(wait=0.0):
+        until = time.monotonic() + wait
+        while True:
+            found = sorted(path.name for path in scratch.glob("*/*"))
+            if not found or time.monotonic() > until:
+                return found
+            time.sleep(0.05)
+
+    return left

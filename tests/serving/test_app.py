@@ -78,7 +78,7 @@ def test_what_is_asked_is_what_comes_back(client, separate, separator, left):
     assert left() == [result["token"]]
     place = f"/results/{result['token']}"
     assert client.delete(place).json() == {"deleted": True}
-    assert left() == []
+    assert left(wait=3.0) == []
     assert client.get(f"{place}/estimate.wav").status_code == 404
     assert client.delete(place).json() == {"deleted": False}
 
@@ -158,7 +158,7 @@ def test_results_that_nobody_fetches_go(open_client, left):
     deadline = time.monotonic() + 20
     while left() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert left() == []
+    assert left(wait=3.0) == []
     assert client.get(f"/results/{result['token']}/mask.png").status_code == 404
 
 
@@ -194,7 +194,7 @@ def test_mistakes_of_ours_are_one_line(client, separate, monkeypatch, capfd, lef
 
     monkeypatch.setattr("marssep_jax.serving.jobs.separate", broken)
     assert separate(sound(), TEXT)[-1] == {"error": "unexpected KeyError: 'row'"}
-    assert left() == []
+    assert left(wait=3.0) == []
     monkeypatch.setattr("marssep_jax.serving.studio.Studio.start", broken)
     client.app_state = None
     response = client.post("/api/separate", **form(sound(), TEXT))

@@ -64,7 +64,7 @@ def test_one_waits_one_is_refused_and_one_who_leaves_is_forgotten(serve, left):
             *_, last = others
             assert left() == [last["result"]["token"]]
     until(lambda: httpx2.delete(f"{url}/results/{last['result']['token']}").json())
-    assert left() == []
+    assert left(wait=3.0) == []
 
 
 def test_a_server_that_stops_takes_everything_along(serve):

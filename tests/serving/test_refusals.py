@@ -39,7 +39,7 @@ def test_bad_requests(client, left, mixture, items, wrong):
     response = client.post("/api/separate", **form(mixture, items))
     assert response.status_code == 400
     assert wrong in error_of(response)
-    assert left() == []
+    assert left(wait=3.0) == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_bad_requests(client, left, mixture, items, wrong):
 )
 def test_bad_items(separate, left, item, wrong):
     assert wrong in separate(sound(), [item])[-1]["error"]
-    assert left() == []
+    assert left(wait=3.0) == []
 
 
 @pytest.mark.parametrize(
