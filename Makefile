@@ -14,7 +14,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help quickstart install test check lint format-check imports types unit slow \
+.PHONY: help quickstart install test check lint format-check imports types unit slow long \
     notebooks wheel coverage format judges minilm clean
 
 BIN := $(VENV)/bin
@@ -80,7 +80,12 @@ unit: $(DEV_STAMP)
 
 slow: $(DEV_STAMP)
 	$(call step,slow tests)
-	@$(PYTEST) tests -n $(JOBS) -m slow
+	@$(PYTEST) tests -n $(JOBS) -m "slow and not long"
+
+# Kills, survival, the page in a browser: minutes each, and not part of test.
+long: $(DEV_STAMP)
+	$(call step,long tests)
+	@$(PYTEST) tests -n $(JOBS) -m long
 
 # nbmake fails when warnings are errors.
 notebooks: $(DEV_STAMP)

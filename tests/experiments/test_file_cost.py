@@ -36,6 +36,7 @@ def test_table_of_either_program(times):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rows_of_the_program(program, tmp_path):
     path = tmp_path / "cost.json"
     status, out, err = program(

@@ -18,7 +18,7 @@ import pytest
 from tests.support.killed import MOMENTS
 from tests.support.training_runs import CONFIG, MODEL, all_rows, rows, saved_steps
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FEW = ("read what is compiled", "save", "evaluation", "last step")
 NUM_KILLS = int(os.environ.get("MARSSEP_KILLS", len(FEW)))

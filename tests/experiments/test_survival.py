@@ -21,7 +21,7 @@ from tests.support.training_runs import (
     saved_steps,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def wait_for_step(process, workdir, step):

@@ -18,6 +18,7 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (BROWSER and DRIVER),
         reason="needs chromium and chromedriver (apt-get install chromium-driver)",
