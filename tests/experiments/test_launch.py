@@ -12,6 +12,11 @@ from experiments.host_log import LOST
 
 TRAINING = ("--", "--config=a.py", "--workdir=runs/a b")
 POD = ("--name=n", "--zone=z", "--dry_run")
+# What only a single process computes: it needs whole batches.
+WATCHED = {
+    *("policy/cos_pathwise", "reward/of_mixture"),
+    *("reward/of_ideal", "reward/of_mode"),
+}
 BUCKET = "--checkpoints=gs://b/run"
 
 
@@ -138,6 +143,8 @@ def test_processes_equal_one_though_one_is_killed(
     found, expected = rows(workdir), rows(chain / "stages" / "rl")
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     for mine, alone in zip(found, expected, strict=True):
-        assert mine.keys() == alone.keys()
+        assert alone.keys() - mine.keys() <= WATCHED
         for name in mine.keys() - {"wall_s", "stage"}:
+            if name.startswith("run/"):  # of this machine, at that time
+                continue
             np.testing.assert_allclose(mine[name], alone[name], atol=1e-5, rtol=1e-5)
