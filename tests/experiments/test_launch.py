@@ -101,6 +101,7 @@ def wait_for(path, process):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_processes_equal_one_though_one_is_killed(
     chain, start, request, tmp_path, monkeypatch
 ):
