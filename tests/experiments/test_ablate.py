@@ -156,7 +156,8 @@ def steps_of(folder):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.long)],
 )
 def test_stopped_in_the_middle_it_goes_on(start, program, tmp_path, number, code):
     (tmp_path / "long.py").write_text(LONG)

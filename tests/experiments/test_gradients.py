@@ -14,6 +14,7 @@ def test_cosine_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_program_tells_signal_from_noise(chain, program, tmp_path):
     status, out, err = program(
         "experiments.gradients",
