@@ -73,7 +73,7 @@ def test_rows_of_a_table(catalogue, encoder, monkeypatch):
 
 
 def test_clips_are_never_in_memory_together(catalogue, encoder, tmp_path):
-    np.save(tmp_path / "clips.npy", np.tile(catalogue.clips["seen"], (200, 1)))
+    np.save(tmp_path / "clips.npy", np.tile(catalogue.clips["seen"], (800, 1)))
     clips = np.load(tmp_path / "clips.npy", mmap_mode="r")
     large = catalogue._replace(clips={"seen": clips})
     embed = CatalogueEmbedder(encoder, INPUTS)
@@ -84,8 +84,9 @@ def test_clips_are_never_in_memory_together(catalogue, encoder, tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert found.shape == (2_400, 4)
+    assert found.shape == (9_600, 4)
     np.testing.assert_array_equal(found[:64], found[12 * 64 : 13 * 64])
+    # A batch is 0.4 MB as stored; what else the process allocates is counted with it.
     assert peak < clips.nbytes / 4
 
 
