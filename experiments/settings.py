@@ -12,6 +12,7 @@ from typing import Any
 
 import ml_collections
 
+from marssep_jax.checks import at_least, check_type, one_of, positive, require, share
 from marssep_jax.config import (
     AlignmentLossConfig,
     EncoderConfig,
@@ -21,13 +22,7 @@ from marssep_jax.config import (
     PolicyConfig,
     SeparatorConfig,
     UpdateConfig,
-    at_least,
-    check_type,
     from_dict,
-    one_of,
-    positive,
-    require,
-    share,
     to_dict,
 )
 

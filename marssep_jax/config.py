@@ -8,6 +8,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from marssep_jax.checks import at_least, check_type, one_of, positive, require, share
+
 T = TypeVar("T")
 
 ENCODERS = ("small", "imagebind")
@@ -27,42 +29,6 @@ REWARDS = ("cosine", "contrastive", "softmax", "si_sdr")
 LISTENERS = ("waveform", "grid")
 MASKS = ("mode", "mean", "sample")
 """Which mask of the policy separates once it is trained."""
-
-
-def require(ok: bool, name: str, value: object, expected: str) -> None:
-    """Raise a ValueError in the words of every setting unless it holds."""
-    if not ok:
-        raise ValueError(f"{name} is {value!r}, expected {expected}")
-
-
-def at_least(record: object, bound: float, *names: str) -> None:
-    """Check numbers of a record, or every entry of its tuples, against a bound."""
-    for name in names:
-        value = getattr(record, name)
-        entries = value if isinstance(value, tuple) else (value,)
-        require(min(entries, default=bound) >= bound, name, value, f">= {bound}")
-
-
-def positive(record: object, *names: str) -> None:
-    """Check that numbers of a record, or entries of its tuples, are above zero."""
-    for name in names:
-        value = getattr(record, name)
-        entries = value if isinstance(value, tuple) else (value,)
-        require(min(entries, default=1) > 0, name, value, "> 0")
-
-
-def share(record: object, *names: str) -> None:
-    """Check that numbers of a record lie between 0 and 1."""
-    for name in names:
-        value = getattr(record, name)
-        require(0 <= value <= 1, name, value, "in [0, 1]")
-
-
-def one_of(record: object, name: str, choices: tuple[str, ...]) -> None:
-    """Check that a name of a record is known."""
-    value = getattr(record, name)
-    *first, last = map(repr, choices)
-    require(value in choices, name, value, f"{', '.join(first)} or {last}")
 
 
 @dataclass(frozen=True)
@@ -317,17 +283,3 @@ def from_dict(kind: type[T], values: dict[str, Any]) -> T:
     for key, value in plain.items():
         check_type(key, value, fields[key].default)
     return kind(**plain)
-
-
-def check_type(name: str, value: object, default: object) -> None:
-    """Check that a setting is of its default's type; a float may be a whole number.
-
-    Raises:
-      ValueError: it is not.
-    """
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        for item in value:
-            check_type(name, item, default[0])
-        return
-    kinds = (int, float) if isinstance(default, float) else (type(default),)
-    require(type(value) in kinds, name, value, f"a value of type {kinds[-1].__name__}")

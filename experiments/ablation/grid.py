@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.config_files import load_function
-from marssep_jax.config import at_least, one_of, require
+from marssep_jax.checks import at_least, one_of, require
 
 PROGRAMS = ("align", "train", "evaluate")
 ROLES = {

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from marssep_jax.config import require
+from marssep_jax.checks import require
 from marssep_jax.encoders.published_config import require_positive
 from marssep_jax.transformer import PostNormBlock
 

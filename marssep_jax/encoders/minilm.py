@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from marssep_jax.config import require
+from marssep_jax.checks import require
 from marssep_jax.encoders.bert import BERT_FIELDS, Bert, BertConfig, check_ids
 from marssep_jax.encoders.contract import normalise
 from marssep_jax.encoders.published_config import read_fields, require_fixed

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from marssep_jax.config import require
+from marssep_jax.checks import require
 
 T = TypeVar("T")
 

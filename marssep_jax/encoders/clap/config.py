@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from marssep_jax.config import require
+from marssep_jax.checks import require
 from marssep_jax.encoders.bert import BERT_FIELDS, BertConfig
 from marssep_jax.encoders.published_config import (
     read_fields,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from marssep_jax.config import require
+from marssep_jax.checks import require
 
 
 @dataclass(frozen=True)
