@@ -133,7 +133,9 @@ def _assumptions() -> str:
         f"memory traffic at {model.MEMORY_SHARE:.0%} of the specification.",
         "- Then it talks: collectives are rings, an all-reduce goes round twice, and "
         f"links give {model.LINK_SHARE:.0%} of the specification. Nothing overlaps "
-        "with computing, although much can.",
+        "with computing, although much can. Every turn of a ring costs a delay as "
+        "well, which is what grows with the chips; trees, which libraries use among "
+        "many nodes, would wait less.",
         "- Rows a device stay the same, so the batch grows with the chips; what XLA "
         "sends does not depend on their number but for (n - 1) / n.",
         "- Input keeps up. Evaluation and checkpoints are not counted.",
@@ -144,7 +146,8 @@ def _assumptions() -> str:
             f"- {chip.name}: {chip.flops / 1e12:.0f}e12 operations a second "
             f"(bfloat16), memory {chip.memory / 1e9:.0f} GB/s and "
             f"{chip.capacity / 1e9:.0f} GB, links {chip.near / 1e9:.0f} GB/s among "
-            f"{chip.group} chips, beyond them {chip.far / 1e9:.0f} GB/s."
+            f"{chip.group} chips, beyond them {chip.far / 1e9:.0f} GB/s, a delay of "
+            f"{chip.hop_s * 1e3:g} ms a turn."
         )
     return "\n".join(lines) + "\n"
 
