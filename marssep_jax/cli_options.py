@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 from marssep_jax.config import MASKS
 
 DEFAULT_CHECKPOINT = "runs/quickstart/checkpoint"
+PACKAGED_CHECKPOINT = "instruments"
+"""The name of the model in the package, for where the quickstart has not run."""
+_DEFAULT = f"default {DEFAULT_CHECKPOINT}, or else the model in the package"
 SEPARATE_EXAMPLE = """example:
   marssep separate song.wav --output out --text "electric guitar" --residual
   marssep separate recordings/ --output out --audio violin.wav --remove-text flute
@@ -112,7 +115,7 @@ def separate_parser() -> _Parser:
     )
     add("--format", choices=("wav", "flac"), default="wav", help="of the output")
     add("--overwrite", action="store_true", help="replace existing outputs")
-    add("--checkpoint", metavar="DIR", help=f"or a name; default {DEFAULT_CHECKPOINT}")
+    add("--checkpoint", metavar="DIR", help=f"or a name; {_DEFAULT}")
     add("--json", metavar="PATH", help="write a report")
     return parser
 
@@ -164,7 +167,7 @@ def serve_parser() -> _Parser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address; default 127.0.0.1, this machine")
     add("--port", type=int, default=7860, help="default 7860; 0 takes a free one")
-    add("--checkpoint", metavar="DIR", help=f"default {DEFAULT_CHECKPOINT}")
+    add("--checkpoint", metavar="DIR", help=f"or a name; {_DEFAULT}")
     add("--max-megabytes", type=float, default=100, help="of an upload; default 100")
     add("--max-minutes", type=float, default=10, help="of a recording; default 10")
     add("--max-requests", type=int, default=8, help="at a time; default 8")
@@ -249,14 +252,8 @@ def check_json(path: str | None, flag: str = "--json") -> None:
 
 
 def checkpoint_or_default(path: str | None) -> str:
-    """Return the checkpoint asked for, or the quickstart's.
-
-    Raises:
-      ValueError: neither is there.
-    """
-    if path is None and not os.path.exists(DEFAULT_CHECKPOINT):
-        raise ValueError(
-            f"--checkpoint is missing and {DEFAULT_CHECKPOINT} does not exist, "
-            "expected the folder of a trained model"
-        )
-    return DEFAULT_CHECKPOINT if path is None else path
+    """Return the checkpoint asked for, the quickstart's, or the package's by name."""
+    if path is not None:
+        return path
+    trained = os.path.exists(DEFAULT_CHECKPOINT)
+    return DEFAULT_CHECKPOINT if trained else PACKAGED_CHECKPOINT

@@ -6,7 +6,9 @@ Commands:   python -m experiments.prepare --dataset=instruments
             python -m experiments.train --config=experiments/configs/pretrained.py \
                 --workdir=runs/pretrained \
                 --config.start.encoder=runs/pretrained-listeners
-Score:      its model card, marssep_jax/pretrained/instruments/README.md.
+            cp -r runs/pretrained/model/* marssep_jax/pretrained/instruments/
+Score:      4.9 dB SI-SDRi by words, 6.0 dB by words, sound and picture on recordings
+            that no stage saw; its card, marssep_jax/pretrained/instruments/README.md.
 """
 
 import ml_collections

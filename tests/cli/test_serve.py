@@ -20,7 +20,6 @@ import pytest
         (["--max-megabytes", "-1"], "--max-megabytes is -1.0, expected"),
         (["--host", "192.0.2.1", "--port", "0"], "--host is '192.0.2.1'"),
         (["--checkpoint", "nowhere"], "--checkpoint is 'nowhere', expected the folder"),
-        ([], "--checkpoint is missing and runs/quickstart/checkpoint does not exist"),
         (["page"], "page: unknown option"),
     ],
 )
