@@ -226,7 +226,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"COMMAND is {given}, expected one of {', '.join(COMMANDS)}"
             )
         who = f"marssep {argv[0]}"
-        return COMMANDS[argv[0]](argv[1:])
+        code = COMMANDS[argv[0]](argv[1:])
+        sys.stdout.flush()  # here, where a reader that has gone is known
+        return code
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough

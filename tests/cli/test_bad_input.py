@@ -154,12 +154,6 @@ def test_damaged_checkpoint(refused, recording, checkpoint, tmp_path):
         refused(["a.wav", *OK], expected, checkpoint=damaged)
 
 
-def test_no_checkpoint_anywhere(marssep, recording):
-    recording("a.wav")
-    outcome = marssep("separate", "a.wav", *OK, "--output", "out")
-    assert_one_line(outcome, "--checkpoint is missing", "expected the folder of a tra")
-
-
 def test_output_that_is_a_file(marssep, recording, checkpoint):
     recording("a.wav")
     outcome = marssep(
@@ -435,6 +429,10 @@ def test_a_reader_that_has_gone_is_no_error(checkpoint):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "marssep_jax.cli", "inspect", str(checkpoint)]
+    # What waits in a buffer meets the pipe last.
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "w") as out:
-        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, stdout=out, stderr=subprocess.PIPE, text=True, env=env
+        )
     assert (done.returncode, done.stderr) == (0, "")

@@ -56,7 +56,7 @@ def test_it_is_small_and_says_what_it_is(marssep):
     folder = IN_THE_PACKAGE / "instruments"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 10e6
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for word in ("Licence", "TimGM6mb", "Limits", "unseen", "SI-SDRi"):
+    for word in ("licence", "TimGM6mb", "Limits", "unseen", "SI-SDRi"):
         assert word in card
     outcome = marssep("inspect", "instruments")
     assert outcome.code == 0
