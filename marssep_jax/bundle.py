@@ -156,7 +156,8 @@ def resolve_bundle(path: str | os.PathLike[str]) -> Path:
     reason = f"it holds no {RECORD}"
     if not folder.is_dir():
         reason = "no such folder"
-        if names := model_names():
+        meant = os.path.basename(path) == os.fspath(path)  # what may be a name
+        if meant and (names := model_names()):
             reason += f", and the names are {', '.join(names)}"
     elif (folder / "checkpoints").is_dir():
         reason = "its training has not finished"
