@@ -207,30 +207,32 @@ def _prepare_process() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit status: 0, 1 on bad input, 130 on Ctrl-C."""
-    if argv is None:
-        _prepare_process()
-    argv = sys.argv[1:] if argv is None else list(argv)
+def _dispatch(argv: Sequence[str]) -> int:
     if argv[:1] in (["--help"], ["-h"], ["help"]):
         print(OVERVIEW, end="")
         return 0
     if argv[:1] == ["--version"]:
         print(f"marssep {__version__}")
         return 0
-    who = "marssep"
+    if not argv or argv[0] not in COMMANDS:
+        given = repr(argv[0]) if argv else "missing"
+        raise ValueError(f"COMMAND is {given}, expected one of {', '.join(COMMANDS)}")
     try:
-        if not argv or argv[0] not in COMMANDS:
-            given = repr(argv[0]) if argv else "missing"
-            raise ValueError(
-                f"COMMAND is {given}, expected one of {', '.join(COMMANDS)}"
-            )
-        who = f"marssep {argv[0]}"
-        code = COMMANDS[argv[0]](argv[1:])
-        sys.stdout.flush()  # here, where a reader that has gone is known
-        return code
+        return COMMANDS[argv[0]](argv[1:])
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status: 0, 1 on bad input, 130 on Ctrl-C."""
+    if argv is None:
+        _prepare_process()
+    argv = sys.argv[1:] if argv is None else list(argv)
+    who = " ".join(["marssep", *(name for name in argv[:1] if name in COMMANDS)])
+    try:
+        code = _dispatch(argv)
+        sys.stdout.flush()  # here, where a reader that has gone is known
+        return code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -425,10 +425,14 @@ def test_help_imports_nothing_heavy(tmp_path):
     assert done.returncode == 0
 
 
-def test_a_reader_that_has_gone_is_no_error(checkpoint):
+@pytest.mark.parametrize(
+    "words", [["inspect", "CHECKPOINT"], ["--help"], ["separate", "--help"]]
+)
+def test_a_reader_that_has_gone_is_no_error(checkpoint, words):
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "marssep_jax.cli", "inspect", str(checkpoint)]
+    words = [checkpoint if word == "CHECKPOINT" else word for word in words]
+    command = [sys.executable, "-m", "marssep_jax.cli", *words]
     # What waits in a buffer meets the pipe last.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "w") as out:
