@@ -26,7 +26,7 @@ from marssep_jax.encoders.backbones import (
     without_frozen,
 )
 from marssep_jax.folders import reason_of, write_bytes, written_whole
-from marssep_jax.model_names import find_model, model_names
+from marssep_jax.model_names import find_model, may_be_name, model_names
 from marssep_jax.types import Params
 
 FORMAT = "marssep-bundle"
@@ -156,8 +156,7 @@ def resolve_bundle(path: str | os.PathLike[str]) -> Path:
     reason = f"it holds no {RECORD}"
     if not folder.is_dir():
         reason = "no such folder"
-        meant = os.path.basename(path) == os.fspath(path)  # what may be a name
-        if meant and (names := model_names()):
+        if may_be_name(path) and (names := model_names()):
             reason += f", and the names are {', '.join(names)}"
     elif (folder / "checkpoints").is_dir():
         reason = "its training has not finished"

@@ -129,7 +129,7 @@ def inspect_parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a name")
     parser.add_argument("--json", metavar="PATH", help="write the same as JSON")
     return parser
 
@@ -144,7 +144,7 @@ def export_parser() -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder or a name")
     parser.add_argument("--output", required=True, metavar="FILE", help="the file")
     _add_queries(parser)
     parser.add_argument("--batch", type=int, default=1, help="windows of a call")

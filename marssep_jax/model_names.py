@@ -25,9 +25,15 @@ def model_names() -> list[str]:
 
 def find_model(name: str) -> Path | None:
     """Return the folder of a name, or None; what looks like a path is no name."""
-    if not name or name != os.path.basename(name) or name.startswith("."):
+    if not may_be_name(name):
         return None
     return next((s / name for s in _shelves() if (s / name).is_dir()), None)
+
+
+def may_be_name(path: str | os.PathLike[str]) -> bool:
+    """Tell a name from what can only be a path."""
+    name = os.fspath(path)
+    return bool(name) and name == os.path.basename(name) and not name.startswith(".")
 
 
 def _shelves() -> list[Path]:

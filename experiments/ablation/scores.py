@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marssep_jax.checks import at_least, one_of, require
-from marssep_jax.config import (
-    MASKS,
-)
+from marssep_jax.config import MASKS
 
 
 @dataclass(frozen=True)

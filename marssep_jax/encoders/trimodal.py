@@ -16,11 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from marssep_jax.checks import require
-from marssep_jax.config import (
-    EncoderConfig,
-    FrontendConfig,
-    from_dict,
-)
+from marssep_jax.config import EncoderConfig, FrontendConfig, from_dict
 from marssep_jax.encoders.backbones import backbones_of, read_sizes
 from marssep_jax.encoders.contract import KINDS, Encoder, normalise
 from marssep_jax.encoders.minilm import MiniLmConfig, make_minilm

@@ -24,10 +24,10 @@ import pytest
     ],
 )
 def test_bad_options_are_one_line(marssep, checkpoint, argv, wrong):
-    if argv and "--checkpoint" not in argv:
-        argv = [*argv, "--checkpoint", checkpoint]
-    elif argv:
+    if "--checkpoint" in argv:
         argv = [*argv, "--port", "0"]
+    else:
+        argv = [*argv, "--checkpoint", checkpoint]
     outcome = marssep("serve", *argv)
     assert outcome.code == 1
     assert outcome.err.startswith("marssep serve: ")
