@@ -1,8 +1,8 @@
 """The separator's forward as one file that JAX runs without this package.
 
 What is exported is fixed: the length of a window, the windows of a call, the rate.
-Parameters are part of it, and the query too if one is given. Loading it takes jax and
-numpy alone:
+Parameters are part of it, and the query too if one is given. Loading it takes jax,
+numpy and flatbuffers alone:
 
     exported = jax.export.deserialize(open("violin.jaxexport", "rb").read())
     estimate = exported.call(mixture)  # [batch, samples] at the model's rate
