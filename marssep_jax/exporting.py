@@ -22,6 +22,7 @@ from marssep_jax.config import SeparatorConfig, from_dict
 from marssep_jax.features import make_frontend
 from marssep_jax.folders import replace_file
 from marssep_jax.models import make_separator
+from marssep_jax.optional import import_package
 from marssep_jax.queries import Query
 from marssep_jax.reconstruct import make_reconstruct
 from marssep_jax.streaming import frontend_config
@@ -108,8 +109,10 @@ def save_export(path: str | os.PathLike[str], exported: export.Exported) -> int:
     """Write an export whole or not at all; return its size in bytes.
 
     Raises:
+      ModuleNotFoundError: flatbuffers is missing.
       OSError: no room, or no permission.
     """
+    import_package("flatbuffers", "writing an export")
     raw = bytes(exported.serialize())
     replace_file(Path(path), raw)
     return len(raw)
