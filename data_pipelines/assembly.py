@@ -18,25 +18,31 @@ from data_pipelines.ensemble import (
     Clips,
     captions,
 )
+from data_pipelines.pinned import Source
 
 
 def make_catalogue(
-    amounts: Amounts, sources: dict[str, pathlib.Path], clips: Clips, *, reduced: bool
+    dataset: str,
+    amounts: Amounts,
+    sources: dict[str, pathlib.Path],
+    clips: Clips,
+    npm_sources: tuple[Source, ...],
 ) -> Catalogue:
     """Gather clips, captions and pictures into a catalogue.
 
     Args:
+      dataset: Name of the data set.
       amounts: How much is made.
       sources: Paths of fonts and drawings by key.
       clips: The clips of every split.
-      reduced: Whether what npm carries is left out.
+      npm_sources: What npm carried of it; without any there are no pictures.
 
     Returns:
       The catalogue.
     """
     names = tuple(i.name for i in melodies.INSTRUMENTS)
     bank = pictures.empty_bank()
-    if not reduced:
+    if npm_sources:
         bank = pictures.make_bank(
             {source.key: sources[source.key] for source in fonts.PICTURES},
             names,
@@ -46,7 +52,7 @@ def make_catalogue(
         )
     label = np.repeat(np.arange(len(names)), len(melodies.TEMPLATES))
     return Catalogue(
-        dataset="instruments",
+        dataset=dataset,
         class_names=names,
         families=tuple(melodies.FAMILIES.index(i.family) for i in melodies.INSTRUMENTS),
         texts=captions(),
@@ -61,17 +67,19 @@ def make_catalogue(
             s: np.asarray([c for _, c, _ in clips[s]], np.int32) for s in clips
         },
         clip_id={s: tuple(name for name, _, _ in clips[s]) for s in clips},
-        description=_describe(clips, bank, reduced),
+        description=_describe(clips, bank, npm_sources),
     )
 
 
-def _describe(clips: Clips, bank: pictures.Bank, reduced: bool) -> dict[str, Any]:
-    used = [fonts.TRAIN_FONT, *(() if reduced else fonts.NPM_SOURCES)]
-    tools = ["numpy", "soxr", "tinysoundfont", *(() if reduced else ("resvg_py",))]
+def _describe(
+    clips: Clips, bank: pictures.Bank, npm_sources: tuple[Source, ...]
+) -> dict[str, Any]:
+    used = [fonts.TRAIN_FONT, *npm_sources]
+    tools = ["numpy", "soxr", "tinysoundfont", *(("resvg_py",) if npm_sources else ())]
     return {
         "version": VERSION,
         "crop_samples": CROP_SAMPLES,
-        "reduced": reduced,
+        "reduced": not npm_sources,
         "family_names": list(melodies.FAMILIES),
         "counts": {s: len(clips[s]) for s in clips} | {"pictures": len(bank.images)},
         "classes_without_picture": [
@@ -91,8 +99,8 @@ def licence_text(catalogue: Catalogue, sources: dict[str, pathlib.Path]) -> str:
     lines = ["What the data in this folder was made from", ""]
     for item in catalogue.description["sources"]:
         lines.append(
-            f"{item['key']}: {item['author']}; {item['licence']}; {item['member']} of "
-            f"{item['package']} {item['version']}; SHA-256 {item['sha256']}"
+            f"{item['key']}: {item['author']}; {item['licence']}; "
+            f"{Source(**item).where}; SHA-256 {item['sha256']}"
         )
     lines += ["", "The pictures are varied views of the drawings named above."]
     for key, path in sources.items():

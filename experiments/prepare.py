@@ -2,13 +2,15 @@
 
 Examples:
   python -m experiments.prepare --dataset=instruments
+  python -m experiments.prepare --dataset=instruments_wide
   python -m experiments.prepare --dataset=folder --manual_dir=my_recordings
   python -m experiments.prepare --dataset=vggsound --manual_dir=vggsound_videos
   python -m experiments.prepare --benchmark=vggsound_clean_plus --manual_dir=wavs
 
-`instruments` renders eighteen sampled instruments. `folder` reads a CSV or JSONL
-table with the columns audio (a path relative to the table), label or caption,
-and if wanted image and split.
+`instruments` renders eighteen sampled instruments, `instruments_wide` the same with
+training clips from three collections of recordings instead of one. `folder` reads a
+CSV or JSONL table with the columns audio (a path relative to the table), label or
+caption, and if wanted image and split.
 
 `vggsound` and `music` read videos, or recordings and folders of frames, that lie
 anywhere under --manual_dir and are named by the published lists: vggsound.csv (or
@@ -41,7 +43,7 @@ VIDEOS = ("vggsound", "music")
 DATASET = flags.DEFINE_enum(
     "dataset",
     None,
-    ["instruments", "folder", *VIDEOS],
+    ["instruments", "instruments_wide", "folder", *VIDEOS],
     "Which data set.",
 )
 BENCHMARK = flags.DEFINE_string("benchmark", None, "Which published list of mixtures.")
@@ -143,7 +145,11 @@ def _prepare(
         from data_pipelines import instruments
 
         config = instruments.REDUCED if REDUCED.value else instruments.FULL
-        return instruments.prepare(DATA_DIR.value, config)
+        return instruments.prepare(
+            DATA_DIR.value,
+            config,
+            builder_class=instruments.BUILDERS[str(DATASET.value)],
+        )
     if DATASET.value == "folder":
         from data_pipelines import folder
 

