@@ -5,6 +5,8 @@ needed. Under `pmap` it sees one device's rows: gradients have to be averaged by
 hand, and every device has to draw the noise of its own rows.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -90,3 +92,21 @@ def settle(name: str, value: Array) -> Array:
     """
     largest = name.endswith(("_max", "_start"))
     return jax.lax.pmax(value, AXIS) if largest else jax.lax.pmean(value, AXIS)
+
+
+def all_devices(
+    combine: Callable[[Array, str], Array], value: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Combine a number over devices under `pmap`; elsewhere it is the batch's already.
+
+    What is decided by one device's rows has to be decided for all: their parameters
+    would part otherwise.
+
+    Args:
+      combine: `jax.lax.pmin`, `jax.lax.pmean` or the like.
+      value: this device's.
+    """
+    try:
+        return combine(value, AXIS)
+    except NameError:  # there is no such axis
+        return value

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from marssep_jax.replicas import all_devices
 from marssep_jax.types import Metrics, Params
 from marssep_jax.update.gradients import SKIPPED, apply_gradients, choose
 from marssep_jax.update.policy_loss import Lesson, LessonLoss
@@ -38,7 +39,7 @@ def _descend(
     params, opt_state, norms = apply_gradients(tx, *carry, grads, is_sound)
     stepped, metrics = (params, opt_state), metrics | norms
     if kl_target is not None:
-        near = metrics["policy/kl_old"] <= kl_target
+        near = all_devices(jax.lax.pmean, metrics["policy/kl_old"]) <= kl_target
         stepped = choose(near, stepped, carry)
         metrics["policy/stopped"] = 1.0 - near
     return stepped, metrics

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool
 
+from marssep_jax.replicas import all_devices
 from marssep_jax.state import TrainState
 from marssep_jax.types import Metrics, MixtureBatch, Params
 
@@ -48,7 +49,8 @@ def apply_gradients(
       gradient (before any clipping), update and parameters, with ``SKIPPED``.
     """
     norm = optax.tree.norm(grads)
-    is_sound = is_sound & jnp.isfinite(norm)
+    sound = (is_sound & jnp.isfinite(norm)).astype(jnp.float32)
+    is_sound = all_devices(jax.lax.pmin, sound) > 0
     updates, stepped = tx.update(grads, opt_state, params)
     moved = optax.apply_updates(params, updates)
     params, opt_state = choose(is_sound, (moved, stepped), (params, opt_state))

@@ -14,7 +14,7 @@ from marssep_jax.estimators import sample_group
 from marssep_jax.models import make_separator
 from marssep_jax.objectives import make_supervised_objective
 from marssep_jax.policy import beta_policy
-from marssep_jax.replicas import averaged_gradient, rows_of_one_draw
+from marssep_jax.replicas import all_devices, averaged_gradient, rows_of_one_draw
 from marssep_jax.rewards import cosine_reward
 from marssep_jax.sharding import (
     cut_or_copied,
@@ -27,10 +27,13 @@ from marssep_jax.sharding import (
 )
 from marssep_jax.state import create_state, with_reference
 from marssep_jax.surrogates import clipped_surrogate
+from marssep_jax.types import AXIS
 from marssep_jax.update import make_policy_update, make_supervised_update
 
 NUM_STEPS = 20
 BATCH_SIZE = 8
+LOUD = 10.0
+"""Logarithm of a magnitude that no batch here has."""
 SEPARATOR = make_separator(
     SeparatorConfig("compact", embed_dim=3, num_channels=4, widths=(8,))
 )
@@ -189,6 +192,44 @@ def test_pmap_agrees_on_what_devices_learn(world):
     total, weight = state.advantage_state
     assert float(total / weight) == pytest.approx(2.0)
     assert float(metrics["largest_max"]) == 3.0
+
+
+def test_pmap_skips_on_all_devices_what_one_finds_bad(world):
+    """A loss that is not finite on one device, with gradients that are on all."""
+
+    def objective(logits, scene):
+        bad = jnp.max(scene.features.log_mag) > LOUD
+        return jnp.mean(logits**2) + jnp.where(bad, jnp.inf, 0.0), {}
+
+    update = make_supervised_update(
+        averaged_gradient(SEPARATOR.apply), world.frontend, objective, TX
+    )
+    mesh = make_data_mesh(jax.devices()[:2])
+    step = data_parallel(update, mesh, strategy="pmap")
+    start = SEPARATOR.init(jax.random.key(0), world.frontend.config)
+    state = place_state(create_state(jax.random.key(0), *start, TX, ADVANTAGE), mesh)
+    batch = jax.tree.map(np.asarray, world.batch(jax.random.key(0), 2))
+    state, metrics = step(state, batch)
+    assert float(metrics["update/skipped"]) == 0.0
+    before = host_copy(state.params)
+    target = batch.target.copy()
+    target[1] *= 1e6  # on the second device
+    state, metrics = step(state, batch._replace(target=target))
+    assert float(metrics["update/skipped"]) == 1.0
+    jax.tree.map(np.testing.assert_array_equal, host_copy(state.params), before)
+
+
+def test_all_devices_are_asked_where_there_are_many():
+    both = jax.pmap(
+        lambda x: (all_devices(jax.lax.pmin, x), all_devices(jax.lax.pmean, x)),
+        axis_name=AXIS,
+        devices=jax.devices()[:2],
+    )
+    least, mean = both(np.asarray([1.0, 3.0], np.float32))
+    assert least.tolist() == [1.0, 1.0]
+    assert mean.tolist() == [2.0, 2.0]
+    alone = jax.jit(lambda x: all_devices(jax.lax.pmin, x))
+    assert float(alone(np.float32(3.0))) == 3.0
 
 
 def test_longest_axis_that_fits_is_cut():
