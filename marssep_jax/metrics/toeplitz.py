@@ -25,6 +25,10 @@ trustworthy, by bits of the float: float32 has none to spare. Exact pivots are n
 below the ridge, so a larger ridge ends this."""
 
 
+NUM_WIDTHS = 4
+"""Rows grow to their full width in so many steps: three eighths of the work less."""
+
+
 class ToeplitzInverse(NamedTuple):
     """T^-1 = F^T W_f F - B^T W_b B, for block-triangular Toeplitz F and B."""
 
@@ -79,6 +83,17 @@ def _delayed(blocks: Float[Array, "s s l"]) -> Float[Array, "s s l"]:
     return jnp.concatenate([jnp.zeros_like(blocks[..., :1]), blocks[..., :-1]], axis=-1)
 
 
+def _widths(num_lags: int) -> list[int]:
+    """Return how wide rows are made, step by step: early orders need few lags."""
+    return sorted(
+        {-(-num_lags * part // NUM_WIDTHS) for part in range(1, NUM_WIDTHS + 1)}
+    )
+
+
+def _widened(blocks: Float[Array, "s s k"], width: int) -> Float[Array, "s s l"]:
+    return jnp.pad(blocks, [(0, 0), (0, 0), (0, width - blocks.shape[-1])])
+
+
 def _recurse(correlation: Float[Array, "s s l"], ridge: Array) -> _Recursion:
     """Grow first and last block rows of the inverse from order 1 to order L.
 
@@ -88,7 +103,7 @@ def _recurse(correlation: Float[Array, "s s l"], ridge: Array) -> _Recursion:
     size, _, num_lags = correlation.shape
     eye = jnp.eye(size, dtype=correlation.dtype)
     error = correlation[..., 0] + ridge * eye
-    first = jnp.zeros_like(correlation).at[..., 0].set(eye)
+    first = eye[..., None]
     # A window into this reads R(p - k - 1) for p = 0..L-1, zero beyond p = k + 1.
     mirrored = jnp.concatenate(
         [jnp.swapaxes(correlation, 0, 1)[..., ::-1], jnp.zeros_like(correlation)],
@@ -97,7 +112,7 @@ def _recurse(correlation: Float[Array, "s s l"], ridge: Array) -> _Recursion:
 
     def grow(order: Array, carry: _Recursion) -> _Recursion:
         lags = jax.lax.dynamic_slice_in_dim(
-            mirrored, num_lags - 2 - order, num_lags, axis=-1
+            mirrored, num_lags - 2 - order, carry.forward.shape[-1], axis=-1
         )
         misfit = jnp.sum(_product(carry.forward, lags), axis=-1)
         late = _delayed(carry.backward)
@@ -115,8 +130,16 @@ def _recurse(correlation: Float[Array, "s s l"], ridge: Array) -> _Recursion:
             jnp.minimum(carry.smallest_pivot, pivot),
         )
 
-    start = _Recursion(first, first, error, error, ridge, jnp.full_like(ridge, jnp.inf))
-    return jax.lax.fori_loop(0, num_lags - 1, grow, start)
+    carry = _Recursion(first, first, error, error, ridge, jnp.full_like(ridge, jnp.inf))
+    begun = 0
+    for width in _widths(num_lags):
+        carry = carry._replace(
+            forward=_widened(carry.forward, width),
+            backward=_widened(carry.backward, width),
+        )
+        carry = jax.lax.fori_loop(begun, width - 1, grow, carry)
+        begun = width - 1
+    return carry
 
 
 def invert(correlation: Float[Array, "s s l"]) -> ToeplitzInverse:
@@ -173,3 +196,19 @@ def solve(
     return half(inverse.forward, inverse.forward_weight) - half(
         inverse.backward, inverse.backward_weight
     )
+
+
+def multiply(
+    correlation: Float[Array, "s s l"], vectors: Float[Array, "e s l"]
+) -> Float[Array, "e s l"]:
+    """Multiply vectors by the matrix itself."""
+    num_lags = correlation.shape[-1]
+    size = 2 * num_lags
+    earlier = jnp.swapaxes(correlation, 0, 1)[..., :0:-1]
+    period = jnp.concatenate(
+        [correlation, jnp.zeros_like(correlation[..., :1]), earlier], axis=-1
+    )
+    product = jnp.einsum(
+        "ijm,ejm->eim", jnp.fft.rfft(period, size), jnp.fft.rfft(vectors, size)
+    )
+    return jnp.fft.irfft(product, size)[..., :num_lags]
