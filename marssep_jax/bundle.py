@@ -59,17 +59,27 @@ class ModelBundle(NamedTuple):
 PARTS = ModelBundle._fields[1:]
 
 
-def save_bundle(path: str | os.PathLike[str], bundle: ModelBundle) -> None:
+def save_bundle(
+    path: str | os.PathLike[str], bundle: ModelBundle, *, half: bool = False
+) -> None:
     """Write a bundle, replacing one that is there; whole or not at all.
 
+    Args:
+      path: folder to write.
+      bundle: what to write.
+      half: keep float32 as float16, in half the room; it is float32 again when read,
+        within 0.05 % of what it was.
+
     Raises:
-      ValueError: a file or another folder is in the way, or parameters that are
-        not nested dicts of arrays.
+      ValueError: a file or another folder is in the way, parameters that are not
+        nested dicts of arrays, or numbers beyond what half precision holds.
       OSError: no room, or no permission.
     """
     arrays: dict[str, np.ndarray] = {}
     digests, bundle = _lightened(bundle)
     layout = {part: _flatten(getattr(bundle, part), (part,), arrays) for part in PARTS}
+    if half:
+        arrays = {name: _halved(array) for name, array in arrays.items()}
     with written_whole(path, RECORD, "a model") as partial:
         digest = _write_arrays(partial / ARRAYS, arrays)
         record = {
@@ -201,7 +211,20 @@ def _unflatten(
     array = arrays[name]
     if array.shape != tuple(shape):
         raise ValueError(f"{'/'.join(place)} has shape {array.shape}, not {shape}")
+    if array.dtype == np.float16:  # may stand for float32
+        return array.astype(jnp.dtype(dtype))
     return array.view(jnp.dtype(dtype))
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.float32:
+        return array
+    largest, most = float(np.abs(array).max(initial=0.0)), float(np.finfo("f2").max)
+    if largest > most:
+        raise ValueError(
+            f"a parameter is {largest:g}, expected at most {most:g} at half precision"
+        )
+    return array.astype(np.float16)
 
 
 def _portable(array: np.ndarray) -> np.ndarray:

@@ -40,7 +40,6 @@ def measure(quick: bool) -> list[Row]:
                 for i in range(reference_pairs)
             ]
 
-
     def ours() -> BssEval:
         return bss_eval(*placed, variant="sources")
 
@@ -51,9 +50,7 @@ def measure(quick: bool) -> list[Row]:
             f"difference is {difference:.3g} dB, expected at most "
             f"{LARGEST_DIFFERENCE_DB}: the two do not measure the same"
         )
-    times = alternate(
-        {"ours": ours, "reference": reference}, 1 if quick else 4
-    )
+    times = alternate({"ours": ours, "reference": reference}, 1 if quick else 4)
     return [
         ratio_row(
             NAMES[0],

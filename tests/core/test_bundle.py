@@ -49,6 +49,36 @@ def test_dtypes_survive(tmp_path, dtype):
     equal(load_bundle(tmp_path / "m").model_state, state)
 
 
+def test_half_the_room_and_float32_again(tmp_path):
+    rng = np.random.default_rng(0)
+    state = {
+        "kernel": rng.standard_normal(4_000).astype(np.float32),
+        "count": np.asarray([1, 70_000], np.int32),
+        "small": jnp.asarray([1.0, 3.0], jnp.bfloat16),
+        "none": np.zeros(0, np.float32),
+    }
+    whole = make_bundle()._replace(model_state=state)
+    save_bundle(tmp_path / "m", whole)
+    save_bundle(tmp_path / "half", whole, half=True)
+    found = load_bundle(tmp_path / "half").model_state
+    assert {k: v.dtype for k, v in found.items()} == {
+        k: np.asarray(v).dtype for k, v in state.items()
+    }
+    np.testing.assert_allclose(found["kernel"], state["kernel"], rtol=2**-11, atol=1e-7)
+    assert np.any(found["kernel"] != state["kernel"])
+    for name in ("count", "small"):
+        np.testing.assert_array_equal(found[name], state[name])
+    sizes = [(tmp_path / f / bundles.ARRAYS).stat().st_size for f in ("m", "half")]
+    assert sizes[0] - sizes[1] == pytest.approx(2 * 4_000, abs=100)
+
+
+def test_numbers_beyond_half_precision_are_refused(tmp_path):
+    large = make_bundle()._replace(model_state={"x": np.asarray([7e4], np.float32)})
+    with pytest.raises(ValueError, match="a parameter is 70000, expected at most"):
+        save_bundle(tmp_path / "m", large, half=True)
+    assert not (tmp_path / "m").exists()
+
+
 def test_names_of_parameters_may_hold_anything(tmp_path):
     state = {"a/b": {"c.d": jnp.ones(1)}, "a": {"b/c.d": jnp.zeros(2)}}
     save_bundle(tmp_path / "m", make_bundle()._replace(model_state=state))
