@@ -205,3 +205,8 @@ def _write_manifests(
         if split in catalogue.clips:
             manifest = build_manifest(catalogue, split, count, amounts.seed)
             write_manifest(manifest, directory / f"manifest_{split}.json")
+    if "unseen" in catalogue.clips:
+        alike = build_manifest(
+            catalogue, "unseen", amounts.test_mixtures, amounts.seed, same_family=True
+        )
+        write_manifest(alike, directory / "manifest_unseen_family.json")

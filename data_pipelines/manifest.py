@@ -47,6 +47,7 @@ def build_manifest(
     *,
     num_samples: int | None = None,
     num_sources: int = 2,
+    same_family: bool = False,
 ) -> Manifest:
     """Draw the mixtures of an evaluation split.
 
@@ -57,12 +58,14 @@ def build_manifest(
       seed: Seed; mixture number i depends on nothing but it and i.
       num_samples: Length of the mixtures; None takes the data set's own.
       num_sources: Sources of a mixture, two or more, all of different classes.
+      same_family: Draw the classes of a mixture from one family: the hard case.
 
     Returns:
       The manifest, ready for JSON.
 
     Raises:
-      ValueError: the split is absent or has fewer classes than sources.
+      ValueError: the split is absent or has fewer classes, or classes of one family,
+        than sources.
     """
     require_split(catalogue, split)
     length = crop_samples(catalogue) if num_samples is None else num_samples
@@ -73,9 +76,11 @@ def build_manifest(
     rows = rows_by_label(catalogue.clip_label[split], len(catalogue.class_names))
     if num_sources < 2:
         raise ValueError(f"num_sources is {num_sources}, expected >= 2")
-    if sum(len(r) > 0 for r in rows) < num_sources:
+    groups = _groups(catalogue, rows, num_sources, same_family)
+    if not groups:
         raise ValueError(
             f"split is {split!r}, expected one with at least {num_sources} classes"
+            + (" of one family" if same_family else "")
         )
     return {
         "dataset": catalogue.dataset,
@@ -85,16 +90,36 @@ def build_manifest(
         "num_samples": length,
         "seed": seed,
         "mixtures": [
-            _draw_mixture(catalogue, split, rows, length, seed, number, num_sources)
+            _draw_mixture(
+                catalogue, split, rows, groups, length, seed, number, num_sources
+            )
             for number in range(num_mixtures)
         ],
     }
+
+
+def _groups(
+    catalogue: Catalogue, rows: list[np.ndarray], num_sources: int, same_family: bool
+) -> dict[int, list[int]]:
+    """Return what a mixture may hold beside each class that it may begin with."""
+    heard = [label for label, own in enumerate(rows) if len(own)]
+    family = catalogue.families
+    beside = {
+        label: [
+            other
+            for other in heard
+            if other != label and (not same_family or family[other] == family[label])
+        ]
+        for label in heard
+    }
+    return {a: others for a, others in beside.items() if len(others) >= num_sources - 1}
 
 
 def _draw_mixture(
     catalogue: Catalogue,
     split: str,
     rows: list[np.ndarray],
+    groups: dict[int, list[int]],
     length: int,
     seed: int,
     number: int,
@@ -104,7 +129,10 @@ def _draw_mixture(
     rng = np.random.Generator(np.random.Philox(key=key))
     labels = np.asarray([c for c, own in enumerate(rows) if len(own)])
     shuffled = rng.permutation(labels).tolist()
-    chosen, rest = shuffled[:num_sources], shuffled[num_sources:]
+    first = next(label for label in shuffled if label in groups)
+    beside = [label for label in shuffled if label in groups[first]]
+    chosen = [first, *beside][:num_sources]
+    rest = [label for label in shuffled if label not in chosen]
     sources = [
         _draw_source(catalogue, split, rows[label], length, rng, gain)
         | {"label": label, "gain_db": gain}

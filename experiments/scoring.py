@@ -60,6 +60,7 @@ def draw_tests(
     *,
     num_samples: int,
     num_sources: int = 2,
+    same_family: bool = False,
     split: str = "",
 ) -> TestSet:
     """Return test mixtures: of unseen recordings where there are any.
@@ -69,6 +70,7 @@ def draw_tests(
       num_mixtures: how many to draw where none were prepared.
       num_samples: their length.
       num_sources: prepared ones have two.
+      same_family: the sources of a mixture are of one family.
       split: clips to test on; empty takes the first of `TEST_SPLITS`.
 
     Raises:
@@ -82,7 +84,8 @@ def draw_tests(
             f"dataset {catalogue.dataset!r} has the splits {sorted(catalogue.clips)}, "
             f"expected one of {', '.join(wanted)} among them"
         )
-    path = None if directory is None else directory / f"manifest_{split}.json"
+    name = f"manifest_{split}{'_family' if same_family else ''}.json"
+    path = None if directory is None else directory / name
     if num_sources == 2 and path is not None and path.exists():
         return TestSet(read_manifest(path), data)
     manifest = build_manifest(
@@ -92,6 +95,7 @@ def draw_tests(
         0,
         num_samples=num_samples,
         num_sources=num_sources,
+        same_family=same_family,
     )
     return TestSet(manifest, data)
 

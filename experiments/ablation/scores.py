@@ -21,6 +21,7 @@ class TestConfig:
     num_mixtures: int = 200  # the first of those prepared with the data; 0 takes all
     num_ratios: int = 0  # mixtures that SIR and SAR are computed for
     num_sources: int = 2
+    same_family: bool = False  # sources of one family are hard to tell apart
     queries: tuple[str, ...] = ("text",)
     mask: str = "mode"
 
@@ -73,6 +74,7 @@ def score(
         plan.num_mixtures or resolved.data.num_test,
         num_samples=frontend.num_samples,
         num_sources=plan.num_sources,
+        same_family=plan.same_family,
         split=plan.split,
     )
     chosen = tests.manifest["mixtures"][: plan.num_mixtures or None]

@@ -41,7 +41,7 @@ def measure(quick: bool) -> list[Row]:
             ]
 
     def ours() -> BssEval:
-        return bss_eval(*placed, variant="sources")
+        return bss_eval(placed[0], placed[1], variant="sources")
 
     found = np.stack(ours(), axis=1)[:reference_pairs]
     difference = float(np.abs(found - np.asarray(reference())).max())

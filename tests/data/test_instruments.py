@@ -91,7 +91,8 @@ def test_catalogue_describes_the_data(prepared):
 def test_manifests_and_licences_lie_beside_the_data(prepared):
     directory, _ = prepared
     catalogue = load_catalogue(directory)
-    for split, count in (("validation", 3), ("seen", 4), ("unseen", 4)):
+    names = (("validation", 3), ("seen", 4), ("unseen", 4), ("unseen_family", 4))
+    for split, count in names:
         manifest = read_manifest(directory / f"manifest_{split}.json")
         assert len(manifest["mixtures"]) == count
         assert manifest["num_samples"] == 32_767

@@ -76,6 +76,20 @@ def test_contents_follow_the_rules(catalogue, manifest):
     assert np.std(differences) == pytest.approx(2.89, rel=0.15)
 
 
+def test_mixtures_of_one_family(catalogue):
+    alike = build_manifest(catalogue, "unseen", 60, 7, same_family=True)
+    families = set()
+    for entry in alike["mixtures"]:
+        one, two = (catalogue.families[s["label"]] for s in entry["sources"])
+        assert one == two
+        labels = {s["label"] for s in entry["sources"]}
+        assert len(labels | {entry["absent"]["label"]}) == 3
+        families.add(one)
+    assert families == {0, 1, 2}
+    with pytest.raises(ValueError, match="at least 3 classes of one family"):
+        build_manifest(catalogue, "unseen", 1, 7, num_sources=3, same_family=True)
+
+
 def test_audio_has_the_stated_levels(catalogue, manifest):
     for entry in manifest["mixtures"][:20]:
         sources = render(entry, catalogue)
