@@ -61,6 +61,10 @@ def _safe_ratio(part: Array, whole: Array) -> Array:
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 
+ROUNDING_EPS = 64.0
+"""Share of a direction, in machine epsilons, that is not told from rounding."""
+
+
 class _Descent(NamedTuple):
     """State of a projection: what is left, the last change and its energy."""
 
@@ -93,6 +97,7 @@ def _project(
         ]
     )
 
+    rounding = (ROUNDING_EPS * jnp.finfo(spectrum.dtype).eps) ** 2
     patience = DOUBLE if jnp.finfo(signal.dtype).bits == 64 else SINGLE
 
     def step(carry: _Descent) -> _Descent:
@@ -101,8 +106,11 @@ def _project(
         # Both by what they are, not by what exact arithmetic would make of them: the
         # residual then never grows, whatever the inverse is worth.
         again = _safe_ratio(_inner(change, carry.change, size), carry.norm)
+        before = _energy(change, size)
         change = change - again[:, None] * carry.change
         norm = _energy(change, size)
+        # What is left of the same direction is rounding, and leads anywhere.
+        norm = jnp.where(norm > rounding * before, norm, 0)
         length = _safe_ratio(_inner(carry.residual, change, size), norm)
         residual = carry.residual - length[:, None] * change
         gain, left = length**2 * norm, _energy(residual, size)
