@@ -13,7 +13,7 @@ import scipy.fft
 from jaxtyping import Array, Complex, Float, Int
 
 from marssep_jax.metrics import toeplitz
-from marssep_jax.metrics.split import Split, normalised
+from marssep_jax.metrics.split import Split, normalised, safe_ratio
 
 
 class _Patience(NamedTuple):
@@ -55,10 +55,6 @@ def _energy(spectrum: Complex[Array, "*b m"], size: int) -> Float[Array, "*b"]:
     power = jnp.abs(spectrum) ** 2
     twice = 2 * jnp.sum(power, axis=-1) - power[..., 0]
     return (twice - power[..., -1] if size % 2 == 0 else twice) / size
-
-
-def _safe_ratio(part: Array, whole: Array) -> Array:
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
 
 
 ROUNDING_EPS = 64.0
@@ -105,13 +101,13 @@ def _project(
         change = jnp.sum(spectrum[None] * jnp.fft.rfft(descent, size), axis=1)
         # Both by what they are, not by what exact arithmetic would make of them: the
         # residual then never grows, whatever the inverse is worth.
-        again = _safe_ratio(_inner(change, carry.change, size), carry.norm)
+        again = safe_ratio(_inner(change, carry.change, size), carry.norm)
         before = _energy(change, size)
         change = change - again[:, None] * carry.change
         norm = _energy(change, size)
         # What is left of the same direction is rounding, and leads anywhere.
         norm = jnp.where(norm > rounding * before, norm, 0)
-        length = _safe_ratio(_inner(carry.residual, change, size), norm)
+        length = safe_ratio(_inner(carry.residual, change, size), norm)
         residual = carry.residual - length[:, None] * change
         gain, left = length**2 * norm, _energy(residual, size)
         won = (gain > patience.gain) | (gain > patience.share * left + patience.floor)

@@ -1,9 +1,10 @@
 """Projections by the normal equations in double precision: for processors.
 
 All that a projection needs are correlations of 512 lags: |P e|^2 = c G^-1 c, with G of
-the targets among themselves and c of the estimate with them. In double precision
-nothing is lost by it that matters: no signal tried here, pure tones and nearly equal
-targets among them, moves by a thousandth of a dB.
+the targets among themselves and c of the estimate with them. In double precision that
+is within 0.002 dB of an orthogonal projection for targets down to 1e-6 apart, which is
+nearly all that float32 can tell apart. On pure tones, of which a few samples determine
+all others, no way agrees with another.
 """
 
 from typing import NamedTuple
@@ -13,13 +14,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from marssep_jax.metrics import toeplitz
-from marssep_jax.metrics.split import Split, by_groups
+from marssep_jax.metrics.split import Split, by_groups, safe_ratio
 
 REST = 1e-10
 """A system is solved when no more than this share of its right-hand side is left."""
 
 MAX_STEPS = 32
-
 
 FRAME_LAGS = 8
 """Length of a frame's transform, in numbers of lags."""
@@ -54,7 +54,7 @@ def _frames(
     waveforms: Float[Array, "n t"], num_taps: int
 ) -> tuple[Float[Array, "n k h"], Float[Array, "n k f"]]:
     """Cut into frames, and into the same ones with the samples of all lags behind."""
-    hop = FRAME_LAGS * num_taps - num_taps
+    hop = (FRAME_LAGS - 1) * num_taps
     num = -(-waveforms.shape[-1] // hop)
     padded = jnp.pad(waveforms, [(0, 0), (0, num * hop - waveforms.shape[-1])])
     frames = padded.reshape(-1, num, hop)
@@ -104,11 +104,11 @@ def _energy(
 
     def step(carry: _Solution) -> _Solution:
         descent = toeplitz.solve(inverse, carry.rest)
-        again = dot(descent, carry.image) / carry.curvature
+        again = safe_ratio(dot(descent, carry.image), carry.curvature)
         change = descent - again * carry.change
         image = toeplitz.multiply(gram, change)
         curvature = dot(change, image)
-        length = dot(carry.rest, change) / curvature
+        length = safe_ratio(dot(carry.rest, change), curvature)
         return _Solution(
             carry.found + length * change,
             carry.rest - length * image,

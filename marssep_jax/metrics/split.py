@@ -29,6 +29,11 @@ class Split(NamedTuple):
     """|e - P e|^2"""
 
 
+def safe_ratio(part: Array, whole: Array) -> Array:
+    """Divide; by nothing, as silence has it, that is 0."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+
+
 def normalised(waveform: Float[Array, "s t"]) -> Float[Array, "s t"]:
     """Scale to unit energy, so that one relative ridge fits; silence stays silent."""
     norm = jnp.sqrt(jnp.sum(waveform**2, axis=-1, keepdims=True))

@@ -239,6 +239,16 @@ def test_toeplitz_inverse_equals_the_dense_one(num_signals):
     np.testing.assert_allclose(product.reshape(5, -1), rows @ matrix.T, atol=1e-12)
 
 
+def test_a_silent_estimate_beside_one_that_takes_many_steps():
+    first, other = np.random.default_rng(13).standard_normal((2, 600))
+    targets = np.stack([first, first + 1e-5 * other]).astype(np.float32)
+    estimates = np.stack([mix(targets)[0], np.zeros(600)]).astype(np.float32)
+    pair = jnp.asarray(estimates), jnp.asarray(targets)
+    found = np.stack(bss_eval(*pair, "sources", num_taps=24, method="direct"))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[1:, 1], 0, atol=1e-5)
+
+
 def test_groups_on_many_cores_equal_each_mixture_alone():
     rng = np.random.default_rng(11)
     targets = rng.standard_normal((NUM_TOGETHER + 1, 2, 900)).astype(np.float32)
