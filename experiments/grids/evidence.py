@@ -34,6 +34,9 @@ none either, so that what the queries do is not taken for what the reward does.
 
 SEEDS_A_BASE, NUM_BASES = 5, 3
 
+TEST = {"test.num_mixtures": 500, "test.num_ratios": 0}
+"""Once on ordinary mixtures, once on those of one family, which are hard."""
+
 CONTINUED = {
     "rl:stage": "supervised",
     "rl:name": "continued",
@@ -91,7 +94,8 @@ def get_grid(scale: str = "full") -> Grid:
         parts.listeners(scale, per_seed=False),
         dataclasses.replace(base, shared_by=SEEDS_A_BASE),
         dataclasses.replace(policy, overrides=alone),
-        parts.scores(scale, changes={"test.num_mixtures": 500, "test.num_ratios": 0}),
+        parts.scores(scale, changes=TEST),
+        parts.scores(scale, name="family", changes={**TEST, "test.same_family": True}),
     )
     return Grid(
         title="Reinforcement against as much supervised training",
@@ -105,6 +109,8 @@ def get_grid(scale: str = "full") -> Grid:
         metrics=(
             *parts.quality(),
             Metric("accuracy", "scores", "text/judge_accuracy", 3),
+            *parts.quality("family", ", family"),
+            Metric("accuracy, family", "family", "text/judge_accuracy", 3),
             Metric("steps", "rl", "steps", 0),
             Metric("s", "rl", "train_s", 0),
         ),
