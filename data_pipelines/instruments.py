@@ -197,16 +197,15 @@ def _reduced_fields(config: InstrumentsConfig) -> dict[str, Any]:
 def _write_manifests(
     catalogue: Catalogue, amounts: Amounts, directory: pathlib.Path
 ) -> None:
-    for split, count in (
-        ("validation", amounts.validation_mixtures),
-        ("seen", amounts.test_mixtures),
-        ("unseen", amounts.test_mixtures),
+    for split, count, same_family in (
+        ("validation", amounts.validation_mixtures, False),
+        ("seen", amounts.test_mixtures, False),
+        ("unseen", amounts.test_mixtures, False),
+        ("unseen", amounts.test_mixtures, True),
     ):
         if split in catalogue.clips:
-            manifest = build_manifest(catalogue, split, count, amounts.seed)
-            write_manifest(manifest, directory / f"manifest_{split}.json")
-    if "unseen" in catalogue.clips:
-        alike = build_manifest(
-            catalogue, "unseen", amounts.test_mixtures, amounts.seed, same_family=True
-        )
-        write_manifest(alike, directory / "manifest_unseen_family.json")
+            manifest = build_manifest(
+                catalogue, split, count, amounts.seed, same_family=same_family
+            )
+            name = f"manifest_{split}{'_family' if same_family else ''}.json"
+            write_manifest(manifest, directory / name)

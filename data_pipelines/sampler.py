@@ -17,8 +17,8 @@ NAMES = re.compile(r"package/([A-G]s?)(\d)\.mp3")
 QUIET = 1e-3
 """A recording begins where it first reaches this share of its peak."""
 
-RELEASE_S = 0.15
-"""A note that is released fades to a thousandth in twice this time."""
+RELEASE_S = 0.3
+"""A note that is released fades to a thousandth in this time."""
 
 
 class Recording(NamedTuple):
@@ -129,8 +129,8 @@ class Sampler:
         semitones = note.key + tuning - recording.key
         rate = recording.sample_rate_hz * self._speed * 2.0 ** (semitones / 12)
         held_s = note.stop_s - note.start_s
-        needed = int(rate * (held_s + 2 * RELEASE_S)) + 1
+        needed = int(rate * (held_s + RELEASE_S)) + 1
         sound = soxr.resample(recording.wave[:needed], rate, self._rate, quality="HQ")
         released = np.arange(len(sound)) / self._rate - held_s
-        fade = np.exp(-np.log(1e3) / (2 * RELEASE_S) * np.maximum(released, 0.0))
+        fade = np.exp(-np.log(1e3) / RELEASE_S * np.maximum(released, 0.0))
         return np.asarray(sound * fade * (note.velocity / 127) ** 2, np.float32)
