@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from marssep_jax.metrics import descent, direct
-from marssep_jax.metrics.split import NUM_TOGETHER, Split, by_groups
+from marssep_jax.metrics.split import NUM_TOGETHER, Split
 
 DB_LIMIT = 200.0
 """Values are clipped to +-200 dB: what an empty numerator or denominator gives."""
@@ -54,11 +54,6 @@ def _ratio_db(signal: Array, noise: Array) -> Array:
     return jnp.clip(10 * jnp.log10(ratio), -DB_LIMIT, DB_LIMIT)
 
 
-def _descend(estimates: Array, targets: Array, num_taps: int) -> Split:
-    one = partial(descent.split, num_taps=num_taps)
-    return by_groups(lambda pair: one(*pair), (estimates, targets))
-
-
 def _solve_in_double(estimates: Array, targets: Array, num_taps: int) -> Split:
     with jax.enable_x64(True):
         found = direct.split(estimates, targets, num_taps)
@@ -75,7 +70,7 @@ def _evaluate(
     error = jnp.sum((estimates - targets) ** 2, axis=-1)
     ways = {
         "direct": partial(_solve_in_double, num_taps=num_taps),
-        "descent": partial(_descend, num_taps=num_taps),
+        "descent": partial(descent.split, num_taps=num_taps),
     }
     if method != "auto":
         found = ways[method](estimates, targets)

@@ -13,7 +13,7 @@ import scipy.fft
 from jaxtyping import Array, Complex, Float, Int
 
 from marssep_jax.metrics import toeplitz
-from marssep_jax.metrics.split import Split, normalised, safe_ratio
+from marssep_jax.metrics.split import Split, by_groups, normalised, safe_ratio
 
 
 class _Patience(NamedTuple):
@@ -52,9 +52,7 @@ def _inner(
 
 def _energy(spectrum: Complex[Array, "*b m"], size: int) -> Float[Array, "*b"]:
     """Return a real signal's energy from its half spectrum (Parseval)."""
-    power = jnp.abs(spectrum) ** 2
-    twice = 2 * jnp.sum(power, axis=-1) - power[..., 0]
-    return (twice - power[..., -1] if size % 2 == 0 else twice) / size
+    return _inner(spectrum, spectrum, size)
 
 
 ROUNDING_EPS = 64.0
@@ -123,16 +121,9 @@ def _project(
     return signal - jax.lax.while_loop(restless, step, start).residual
 
 
-def split(
+def _split_one(
     estimate: Float[Array, "s t"], target: Float[Array, "s t"], num_taps: int
 ) -> Split:
-    """Split the estimates of one mixture, in the precision of what is given.
-
-    Args:
-      estimate: waveforms ``[S, T]``, source by source.
-      target: the true sources.
-      num_taps: delays of each target.
-    """
     # Long enough that the filtered targets do not wrap around.
     size = scipy.fft.next_fast_len(target.shape[-1] + num_taps - 1, real=True)
     reference = jnp.fft.rfft(normalised(target), size)
@@ -146,3 +137,18 @@ def split(
     energy = partial(_energy, size=size)
     parts = (own, signal - own, every - own, every, signal - every)
     return Split(*map(energy, parts))
+
+
+def split(
+    estimates: Float[Array, "p s t"], targets: Float[Array, "p s t"], num_taps: int
+) -> Split:
+    """Split the estimates of mixtures, in the precision of what is given.
+
+    Args:
+      estimates: waveforms, source by source.
+      targets: the true sources.
+      num_taps: delays of each target.
+    """
+    return by_groups(
+        lambda pair: _split_one(pair[0], pair[1], num_taps), (estimates, targets)
+    )
