@@ -9,7 +9,8 @@ Examples:
 Stages of equal settings and seed are run once, whichever variants ask for them; with
 the same --runs also whichever grids. Every stage is a process of its own. The same
 command goes on where it stopped; a run that fails is told at the end, the others go on.
-Writes table.md, table.json and plot.png to the workdir.
+Writes table.md, table.json and plot.png to the workdir, and curves.png where the grid
+names curves.
 """
 
 import pathlib
@@ -79,7 +80,7 @@ def write(
     wall_s: float,
 ) -> None:
     """Write table and plot."""
-    from experiments.ablation import results, tables
+    from experiments.ablation import curves, results, tables
     from experiments.provenance import machine, versions
     from marssep_jax.checkpoint.workdir import write_json
 
@@ -99,11 +100,17 @@ def write(
         "peak_mb": max((r["metrics"]["peak_mb"] for r in records.values()), default=0),
         "variants": rows,
     }
+    drawn = curves.read_curves(grid, plan, runs)
+    if grid.curves:
+        table["curves"] = drawn
     folder = pathlib.Path(values.workdir)
     said = f"python -m experiments.ablate --grid={values.grid}"
     if values.variants:
         said += f" --variants='{','.join(values.variants)}'"
     text = tables.markdown(grid, rows, said)
+    if drawn:
+        text += "\n" + curves.markdown(grid, drawn)
+        curves.save_curves(grid, drawn, folder / "curves.png")
     (folder / "table.md").write_text(text, encoding="utf-8")
     write_json(folder / "table.json", table)
     if values.json:

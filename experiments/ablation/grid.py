@@ -93,6 +93,24 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A panel of curves: ``key`` of the rows that a training stage wrote on its way.
+
+    Attributes:
+      label: what the panel is called.
+      stage: a stage of the program "train".
+      key: of its ``metrics.jsonl``.
+      collapse: a run has collapsed if it ends further below its first value than
+        this; 0 asks for no such count.
+    """
+
+    label: str
+    stage: str
+    key: str
+    collapse: float = 0.0
+
+
+@dataclass(frozen=True)
 class Grid:
     """Everything that one table and one plot need.
 
@@ -105,6 +123,7 @@ class Grid:
         config's own seed.
       metrics: the columns.
       plot: labels of the metrics that are drawn; empty draws all.
+      curves: what is drawn against samples and seconds; empty draws nothing.
     """
 
     title: str
@@ -114,6 +133,7 @@ class Grid:
     metrics: tuple[Metric, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     plot: tuple[str, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that names are unique and refer to something."""
@@ -124,6 +144,8 @@ class Grid:
         _among("reference", [self.reference], variants)
         _among("stage of a metric", [metric.stage for metric in self.metrics], stages)
         _among("plot", self.plot, labels)
+        trained = [stage.name for stage in self.stages if stage.program == "train"]
+        _among("stage of a curve", [curve.stage for curve in self.curves], trained)
         for variant in self.variants:
             _among("reference", [variant.reference or self.reference], variants)
             for key in variant.overrides:

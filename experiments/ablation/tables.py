@@ -41,13 +41,13 @@ def markdown(grid: Grid, rows: Sequence[Row], command: str) -> str:
 
 def _means(grid: Grid, rows: Sequence[Row]) -> list[str]:
     labels = [metric.label for metric in grid.metrics]
-    found = [_line(["variant", *labels, "runs"]), _line(["---"] * (len(labels) + 2))]
+    found = [line(["variant", *labels, "runs"]), line(["---"] * (len(labels) + 2))]
     for row in rows:
         cells = [
             _cell(row["metrics"].get(metric.label), metric) for metric in grid.metrics
         ]
         runs = max((entry["runs"] for entry in row["metrics"].values()), default=0)
-        found.append(_line([row["name"], *cells, str(runs)]))
+        found.append(line([row["name"], *cells, str(runs)]))
     return found
 
 
@@ -59,7 +59,7 @@ def _differences(grid: Grid, rows: Sequence[Row]) -> list[str]:
             entry = row["difference"].get(metric.label)
             if entry is not None:
                 found.append(
-                    _line(
+                    line(
                         [
                             *(row["name"], entry["to"], metric.label),
                             f"{entry['mean']:+.{metric.decimals}f}",
@@ -68,10 +68,11 @@ def _differences(grid: Grid, rows: Sequence[Row]) -> list[str]:
                         ]
                     )
                 )
-    return [_line(names), _line(["---"] * len(names)), *found] if found else []
+    return [line(names), line(["---"] * len(names)), *found] if found else []
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """Return a line of a table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -6,10 +6,11 @@ Time:       under a minute on two cores.
 Shows:      nothing: a dozen steps a stage. Tests run it from end to end.
 """
 
-from experiments.ablation.grid import Grid, Metric, Stage, product
+from experiments.ablation.grid import Curve, Grid, Metric, Stage, product
 
 CONFIG = "experiments/configs/debug.py"
 QUICK = {"data.num_validation": 0, "training.patience": 0, "training.eval_every": 0}
+LOGGED = {**QUICK, "training.log_every": 1}
 AXES = {"rl:training.num_steps": (2, 4), "test.mask": ("mode", "sample")}
 
 
@@ -22,7 +23,7 @@ def get_grid(scale: str = "full") -> Grid:
         title="Steps of the policy stage and the mask at test",
         stages=(
             Stage("base", "train", CONFIG, "supervised", QUICK, per_seed=False),
-            Stage("rl", "train", CONFIG, "policy", QUICK, {"separator": "base"}),
+            Stage("rl", "train", CONFIG, "policy", LOGGED, {"separator": "base"}),
             Stage("scores", "evaluate", CONFIG, "policy", scores, {"model": "rl"}),
         ),
         variants=product(AXES),
@@ -34,4 +35,5 @@ def get_grid(scale: str = "full") -> Grid:
             Metric("s a step", "rl", "s_per_step", 3),
         ),
         plot=("SI-SDRi, dB",),
+        curves=(Curve("reward", "rl", "reward/mean", collapse=0.5),),
     )

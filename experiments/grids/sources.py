@@ -50,4 +50,4 @@ def get_grid(scale: str = "full") -> Grid:
 
 
 def _name(trained: int, heard: int) -> str:
-    return f"trained on {trained}, tested on {heard}"
+    return f"K={trained} tested on K={heard}"

@@ -60,8 +60,13 @@ def test_table_and_plot(finished):
     assert table["peak_mb"] > 100
     text = (finished / "table.md").read_text()
     assert f"python -m experiments.ablate --grid={GRID}" in text
-    with Image.open(finished / "plot.png") as picture:
-        assert min(picture.size) > 200
+    for name in ("plot.png", "curves.png"):
+        with Image.open(finished / name) as picture:
+            assert min(picture.size) > 200
+    assert len(table["curves"]) == 4
+    assert "| num_steps=4 mask=mode | " in text[text.index("## Curves") :]
+    longer = next(c for c in table["curves"] if c["name"] == "num_steps=4 mask=mode")
+    assert longer["runs"]["0"]["samples"] == [16, 32, 48, 64]
 
 
 def test_nothing_is_run_twice(program, finished):
