@@ -57,7 +57,7 @@ class QueryGate(nn.Module):
 
 
 class QueriedUNet(nn.Module):
-    """U-Net, gate and inner product, for either architecture."""
+    """U-Net and gate, for either architecture."""
 
     config: SeparatorConfig
     dtype: DTypeLike = jnp.float32
@@ -75,12 +75,7 @@ class QueriedUNet(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, ())
         if config.architecture == "omnisep":
             net = UNet(config.widths, config.num_channels, self.dtype, name="unet")
-            hidden = net(log_mag, train)
-            gate = gate.astype(hidden.dtype)
-            product = jnp.einsum(
-                "bhwc,bkc->bkhw", hidden, gate, preferred_element_type=jnp.float32
-            )
-            return product + bias
+            return net(log_mag, gate, train) + bias
         hidden = CompactUNet(config.widths, self.dtype, name="unet")(log_mag)
         return GatedHead(config.num_channels, name="head")(hidden, gate) + bias
 

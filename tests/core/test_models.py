@@ -11,7 +11,7 @@ from marssep_jax.config import FrontendConfig, SeparatorConfig
 from marssep_jax.models import make_separator
 from marssep_jax.models.compact import GatedHead
 from marssep_jax.models.separator import count_parameters
-from marssep_jax.models.unet import UNet, double_aligned, doubling_matrix
+from marssep_jax.models.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -181,32 +181,6 @@ def interpolate(values):
     return wide.astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 1, 2, 1), (1, 1, 1, 2)])
-def test_doubling_interpolates_with_aligned_corners(shape):
-    value = noise(*shape)
-    columns_last = np.moveaxis(value, -1, 1)
-    wide = interpolate(columns_last)
-    both = np.swapaxes(interpolate(np.swapaxes(wide, -1, -2)), -1, -2)
-    ours = double_aligned(jnp.asarray(value))
-    # Two blends of float32 numbers near one.
-    np.testing.assert_allclose(ours, np.moveaxis(both, 1, -1), atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_doubling_and_its_gradient_are_one_linear_map(size):
-    columns = jax.vmap(lambda v: double_aligned(v[None, :, None, None])[0, :, 0, 0])
-    forward = columns(jnp.eye(size)).T
-    np.testing.assert_allclose(forward, doubling_matrix(size), atol=1e-7)
-    back = jax.jacrev(lambda v: double_aligned(v[None, :, None, None])[0, :, 0, 0])
-    np.testing.assert_allclose(back(jnp.ones(size)), forward, atol=1e-7)
-
-
-def test_doubling_keeps_the_corners():
-    value = noise(1, 3, 5, 2)
-    ours = np.asarray(double_aligned(jnp.asarray(value)))
-    np.testing.assert_allclose(ours[:, ::5, ::9], value[:, ::2, ::4], atol=1e-6)
-
-
 def convolve(value, kernel, stride):
     """Convolve channels first, as PyTorch does: padding 1 at every edge."""
     weight = np.transpose(kernel, (3, 2, 0, 1))
@@ -227,11 +201,13 @@ def test_unet_follows_the_published_order_of_operations():
     """
     net = UNet((4, 6, 8), 5)
     log_mag = noise(2, 8, 16)
+    gate = jnp.broadcast_to(jnp.eye(5), (2, 5, 5))  # each takes one channel
     variables = jax.jit(partial(net.init, train=False))(
-        jax.random.key(0), jnp.asarray(log_mag)
+        jax.random.key(0), jnp.asarray(log_mag), gate
     )
     params = jax.tree.map(lambda p: noise(*p.shape, seed=p.size), variables["params"])
-    ours = net.apply({**variables, "params": params}, jnp.asarray(log_mag), False)
+    variables = {**variables, "params": params}
+    ours = net.apply(variables, jnp.asarray(log_mag), gate, False)
 
     def norm(value, name):
         gain, shift = (params[name][n][:, None, None] for n in ("scale", "bias"))
@@ -252,8 +228,7 @@ def test_unet_follows_the_published_order_of_operations():
     up_2 = convolve(doubled(np.maximum(both, 0)), kernel("up_2"), 1)
     both = np.concatenate([down_1, norm(up_2, "up_norm_2")], axis=1)
     up_1 = convolve(doubled(np.maximum(both, 0)), kernel("up_1"), 1)
-    expected = np.moveaxis(up_1 + params["up_1"]["bias"][:, None, None], 1, -1)
-    assert_equal_masks(ours, expected)
+    assert_equal_masks(ours, up_1 + params["up_1"]["bias"][:, None, None])
 
 
 def test_one_mask_a_query_on_the_mixtures_grid(tiny):
