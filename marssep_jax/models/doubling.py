@@ -12,7 +12,6 @@ neighbours, first along the rows and then along the columns.
 """
 
 import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,6 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-Initializer = Callable[..., Array]
 TAPS = 3
 SHIFTS = (-1, 0, 1)
 
@@ -196,8 +194,8 @@ class DoubledConv(nn.Module):
     """
 
     width: int
-    kernel_init: Initializer
-    bias_init: Initializer | None = None
+    kernel_init: nn.initializers.Initializer
+    bias_init: nn.initializers.Initializer | None = None
     dtype: DTypeLike = jnp.float32
 
     @nn.compact

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from marssep_jax.models.doubling import DoubledConv
+from marssep_jax.models.halving import HalvingConv
 
 KERNEL_INIT = nn.initializers.normal(0.001)
 
@@ -55,7 +56,8 @@ class UNet(nn.Module):
             if level > 0:
                 skips.append(value)
                 value = nn.leaky_relu(value, 0.2)
-            value = self._down(f"down_{level + 1}", width)(value)
+            name = f"down_{level + 1}"
+            value = HalvingConv(width, KERNEL_INIT, self.dtype, name=name)(value)
             if 0 < level < last:
                 value = self._norm(f"down_norm_{level + 1}", train)(value)
         for level in range(last, 0, -1):
@@ -76,18 +78,6 @@ class UNet(nn.Module):
             scale_init=lambda key, shape, dtype=jnp.float32: (
                 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
             ),
-            name=name,
-        )
-
-    def _down(self, name: str, width: int) -> nn.Conv:
-        return nn.Conv(
-            width,
-            (4, 4),
-            (2, 2),
-            padding=1,
-            use_bias=False,
-            kernel_init=KERNEL_INIT,
-            dtype=self.dtype,
             name=name,
         )
 
