@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from experiments.evaluation_plan import Plan
@@ -24,6 +24,9 @@ COLUMNS = {
     "clap_text": "CLAP text",
     "clap_audio": "CLAP audio",
 }
+BESIDE = ("_accuracy", "_margin")
+"""How metrics end that comparisons have and wide tables have no room for."""
+
 NAMED = 5
 """Most missing estimates that are named on the screen; the JSON names all."""
 
@@ -139,11 +142,16 @@ def metrics_of(scores: Mapping[str, Any]) -> list[str]:
     return [name for name in wanted if scores.get(name) is not None]
 
 
+def metrics_of_all(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics of a wide table's rows."""
+    found = dict.fromkeys(m for row in rows for m in metrics_of(row))
+    return [name for name in found if not name.endswith(BESIDE)]
+
+
 def system_table(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield means of all systems, the mixture first, a line for each kind."""
     rows = record["table"]
-    metrics = list(dict.fromkeys(m for row in rows for m in metrics_of(row)))
-    metrics = [m for m in metrics if not m.endswith("_accuracy")]
+    metrics = metrics_of_all(rows)
     width = max(len(row["title"]) for row in rows)
     head = "  ".join(f"{COLUMNS.get(m, m):>10}" for m in metrics)
     yield f"{'':{width}}  {'query':9} {head}"

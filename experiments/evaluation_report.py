@@ -17,7 +17,7 @@ from experiments.evaluation_charts import (
     scatter,
 )
 from experiments.evaluation_plan import Plan
-from experiments.evaluation_record import COLUMNS, metrics_of
+from experiments.evaluation_record import COLUMNS, metrics_of_all
 from experiments.report import section, write_page
 from experiments.report_media import example_card
 from experiments.report_tables import QUERIES, html_table, interval, number, span
@@ -86,8 +86,7 @@ def _table(record: Record) -> Iterator[str]:
         "95 % bootstrap intervals over mixtures.</p>"
     )
     rows = record["table"]
-    metrics = dict.fromkeys(m for row in rows for m in metrics_of(row))
-    shown = [m for m in metrics if not m.endswith("_accuracy")]
+    shown = metrics_of_all(rows)
     head = "".join(f"<th>{escape(COLUMNS.get(m, m))}</th>" for m in shown)
     body = "".join(
         f'<tr class="last">{_system(row)}{"".join(_cells(row, shown))}</tr>'
@@ -143,8 +142,7 @@ def _differences(record: Record) -> Iterator[str]:
             f'<td class="number">{span(tuple(pair["ci95"]), 3, True)}</td>'
             f'<td class="number">{pair["wilcoxon_p"]:.2g}</td></tr>'
             for kind, metrics in by_kind.items()
-            for metric, pair in ((m, metrics[m]) for m in metrics_of(metrics))
-            if not metric.endswith("_accuracy")
+            for metric, pair in ((m, metrics[m]) for m in metrics_of_all([metrics]))
         )
         yield f"<h3>{escape(title)}</h3>{html_table('differences', head, body)}"
 

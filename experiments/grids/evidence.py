@@ -8,10 +8,11 @@ Shows:      experiments/RL.md.
 
 Three supervised bases, five seeds each: seeds 0 to 4 start from the first base, 5 to 9
 from the second, 10 to 14 from the third. The baseline is the base trained on for as
-long, on the same mixtures. Its steps are as many as take no less time than those of the slowest variant; so the comparison does
-not hang on what else a machine does. On two cores a policy step takes 1.9 (score, eight
-masks of eight mixtures), 1.7 (control variate) and 1.6 times (pathwise, one mask of
-twelve mixtures) the time of a supervised step of twelve mixtures.
+long, on the same mixtures. Its steps are as many as take no less time than those of
+the slowest variant; so the comparison does not hang on what else a machine does. On two
+cores a policy step takes 1.9 (score, eight masks of eight mixtures), 1.7 (control
+variate) and 1.6 times (pathwise, one mask of twelve mixtures) the time of a supervised
+step of twelve mixtures.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ goes on as the base was trained, with one query in three for an absent class.
 
 SEEDS_A_BASE, NUM_BASES = 5, 3
 
-TEST = {"test.num_mixtures": 500, "test.num_ratios": 0}
+TEST = {"test.num_mixtures": 500, "test.num_ratios": 500}
 """Once on ordinary mixtures, once on those of one family, which are hard."""
 
 CONTINUED = {
@@ -86,6 +87,16 @@ def _lasting(name: str) -> dict[str, int]:
     return {"rl:training.num_steps": steps, "rl:optimiser.decay_steps": steps}
 
 
+def _quality(stage: str, suffix: str) -> tuple[Metric, ...]:
+    return (
+        *parts.quality(stage, suffix),
+        Metric(f"SIR, dB{suffix}", stage, "text/sir_db"),
+        Metric(f"SAR, dB{suffix}", stage, "text/sar_db"),
+        Metric(f"accuracy{suffix}", stage, "text/judge_accuracy", 3),
+        Metric(f"margin{suffix}", stage, "text/judge_margin", 3),
+    )
+
+
 def get_grid(scale: str = "full") -> Grid:
     """Return the grid; scale is full or small."""
     base = parts.base(scale, "listeners", per_seed=True)
@@ -108,10 +119,8 @@ def get_grid(scale: str = "full") -> Grid:
         reference="continued, all queries present",
         seeds=tuple(range(SEEDS_A_BASE * NUM_BASES)),
         metrics=(
-            *parts.quality(),
-            Metric("accuracy", "scores", "text/judge_accuracy", 3),
-            *parts.quality("family", ", family"),
-            Metric("accuracy, family", "family", "text/judge_accuracy", 3),
+            *_quality("scores", ""),
+            *_quality("family", ", family"),
             Metric("steps", "rl", "steps", 0),
             Metric("s", "rl", "train_s", 0),
         ),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from marssep_jax.metrics import bss_eval, sdr, si_sdr
 
@@ -78,7 +78,9 @@ def class_scorer(name: str, judge_fn: JudgeFn) -> Scorer:
 
     Args:
       name: of its score, the log-probability of the target's class;
-        ``NAME_accuracy`` says whether that class is its first choice.
+        ``NAME_accuracy`` says whether that class is its first choice, and
+        ``NAME_margin`` how far it is above the likeliest class of the mixture's other
+        targets, NaN where they have no other class.
       judge_fn: waveforms -> class log-probabilities.
     """
 
@@ -89,12 +91,25 @@ def class_scorer(name: str, judge_fn: JudgeFn) -> Scorer:
         picked = jnp.take_along_axis(values, index[..., None], axis=-1)[..., 0]
         unnamed = jnp.isneginf(picked)  # a class that it has no name for
         hit = (values.argmax(axis=-1) == index).astype(values.dtype)
+        rival = _rival(values, label)
+        margin = jnp.where(jnp.isneginf(rival), jnp.nan, picked - rival)
         return {
             name: jnp.where(unnamed, jnp.nan, picked),
             f"{name}_accuracy": jnp.where(unnamed | jnp.isnan(picked), jnp.nan, hit),
+            f"{name}_margin": jnp.where(unnamed, jnp.nan, margin),
         }
 
     return score
+
+
+def _rival(
+    values: Float[Array, "b q k c"], label: Int[Array, "b 1 k"]
+) -> Float[Array, "b q k"]:
+    """Return the best of the other targets' classes, -inf where there is none."""
+    index = jnp.broadcast_to(label[:, :, None], (*values.shape[:-1], label.shape[-1]))
+    of_targets = jnp.take_along_axis(values, index, axis=-1)  # b q k, target j
+    other = label[..., None] != label[:, :, None]
+    return jnp.where(other, of_targets, -jnp.inf).max(axis=-1)
 
 
 def require_finite(estimate: Float[Array, "..."]) -> None:

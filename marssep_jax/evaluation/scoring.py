@@ -126,9 +126,10 @@ def evaluate_mixtures(
 
     Metrics, per target: ``si_sdr_db``, ``si_sdri_db``, ``sdr_db``, ``sdri_db``
     (the plain SNR, which is BSS-eval's SDR of images), ``sir_db``, ``sar_db``;
-    ``judge`` (log-probability of the target's class) and ``judge_accuracy``. Per
-    mixture: ``absent_db``, the energy an absent class leaves against that of the
-    right queries.
+    ``judge`` (log-probability of the target's class), ``judge_accuracy`` and
+    ``judge_margin`` (`marssep_jax.evaluation.class_scorer`). Per mixture:
+    ``absent_db``, the energy an absent class leaves against that of the right
+    queries.
 
     Args:
       separate_fn: mixtures and queries -> estimates.
@@ -140,7 +141,7 @@ def evaluate_mixtures(
       bss: mixtures that SIR and SAR, which take most of the time, are computed
         for; the first ones, in whole batches. None takes all, 0 none.
       more_judges: further judges by name; their scores are ``judge_NAME`` and
-        ``judge_NAME_accuracy``.
+        ``judge_NAME_accuracy`` and ``judge_NAME_margin``.
       on_batch: hears how many mixtures are done.
 
     Raises:

@@ -116,6 +116,24 @@ def test_judge_hears_what_was_kept():
     assert result.scores["text"]["judge"][0, 0] == pytest.approx(np.log(0.1 / 3))
 
 
+def test_a_margin_is_above_the_other_targets_of_the_mixture():
+    """Kept alone, a tone is 0.9 likely and the other one a third of a tenth."""
+    result = evaluate([make_mixture(0)], gains=(10.0, 0.1))
+    margin = np.log(0.9) - np.log(0.1 / 3)
+    expected = [[-margin, margin]]
+    np.testing.assert_allclose(
+        result.scores["text"]["judge_margin"], expected, atol=1e-4
+    )
+
+
+def test_targets_of_one_class_have_no_margin():
+    mixture = make_mixture(0)
+    alike = mixture._replace(label=np.full_like(mixture.label, mixture.label[0]))
+    scores = evaluate([alike]).scores["text"]
+    assert np.isnan(scores["judge_margin"]).all()
+    assert np.isfinite(scores["judge"]).all()
+
+
 def test_further_judges_have_names_of_their_own():
     """A judge that calls the two classes by each other's names is always wrong."""
 
@@ -139,6 +157,7 @@ def test_classes_that_a_judge_cannot_name_are_not_scored():
     scores = evaluate([make_mixture(0)], more_judges=more).scores["text"]
     for name in ("judge_half", "judge_half_accuracy"):
         assert np.isnan(scores[name]).tolist() == [[False, True]]
+    assert np.isnan(scores["judge_half_margin"]).all()  # above what it cannot name
     assert np.isfinite(scores["judge"]).all()
 
 
