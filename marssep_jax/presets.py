@@ -6,6 +6,11 @@ the ratio is 1 and the KL to the sampler 0, so neither clip nor KL ever acts: it
 is REINFORCE with an entropy bonus. In ``TRUST_REGION`` they do act: a group of
 samples, several steps per group, and a leash to the supervised start.
 ``policy/clip_fraction`` tells the two apart in a running experiment.
+
+``PATHWISE`` is the one to start with: the reward is a network that is at hand, so its
+derivative goes through the sampled mask and the inverse STFT, and nothing has to be
+guessed from rewards. What the estimate should mean and what it should sound like are
+one reward; the supervised loss stays beside it. `experiments/RL.md` has what it does.
 """
 
 from marssep_jax.config import UpdateConfig
@@ -38,4 +43,18 @@ TRUST_REGION = UpdateConfig(
     reward_on="waveform",
 )
 
-PRESETS = {"paper": PAPER, "trust_region": TRUST_REGION}
+PATHWISE = UpdateConfig(
+    group_size=1,
+    estimator="pathwise",
+    advantage="batch",
+    gain_coef=5.0,
+    entropy_coef=0.0,
+    kl_old_coef=0.0,
+    kl_ref_coef=0.0,
+    supervised_coef=1.0,
+    reward="contrastive",
+    signal_coef=1.0,
+    reward_on="waveform",
+)
+
+PRESETS = {"paper": PAPER, "trust_region": TRUST_REGION, "pathwise": PATHWISE}

@@ -125,13 +125,14 @@ def make_rollout(
             estimate = listen(mask, features)
             return reward(estimate, context), estimate
 
-        found = jax.lax.stop_gradient(estimator(policy, key, proposal_old, hear))
+        told = estimator(policy, key, proposal_old, hear)
+        found = jax.lax.stop_gradient(told)
         gain, advantage_state = advantage.apply(
             found.credit, context.active, advantage_state
         )
         # Whatever the normalisation did: an absent target teaches nothing here.
         present = context.active[:, :, None] > 0
-        gain = found.weight * jnp.where(present, gain, 0.0)
+        gain = jax.lax.stop_gradient(found.weight * jnp.where(present, gain, 0.0))
         slope = found.slope
         if slope is not None:
             slope = jnp.where(present[..., None], slope, 0.0)
@@ -140,7 +141,7 @@ def make_rollout(
             log_prob_old=group_log_prob(policy, proposal_old, found.mask),
             proposal_old=proposal_old,
             reward=found.reward,
-            advantage=jax.lax.stop_gradient(gain),
+            advantage=gain if told.weight else None,
             slope=slope,
         )
         metrics = _monitor(drawn, found.estimate, context)

@@ -86,14 +86,14 @@ class Rollout(NamedTuple):
 
     ``slope`` is the derivative of the expected reward by the proposal, as far as
     the estimator knows it from the reward's own derivative; None from one that
-    only reads rewards.
+    only reads rewards. ``advantage`` is None where the slope alone teaches.
     """
 
     mask: Float[Array, "b k g h w"]
     log_prob_old: Float[Array, "b k g h w"]
     proposal_old: Float[Array, "b k h w"]
     reward: Float[Array, "b k g"]
-    advantage: Float[Array, "b k g"]
+    advantage: Float[Array, "b k g"] | None
     slope: Float[Array, "b k h w"] | None = None
 
 

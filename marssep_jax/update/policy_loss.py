@@ -54,7 +54,8 @@ def make_policy_loss(
 
     Entropy and divergences are means over bins, in nats a bin. The entropy is
     that of active targets, because a target that is absent has no reward to
-    hold it against the pull to P = 1/2; the divergences take in every target.
+    hold it against the pull to P = 1/2; the divergences take in every target. What
+    has weight 0 is reported, and nothing is differentiated for it.
 
     Args:
       policy: distribution of masks around a proposal.
@@ -70,16 +71,27 @@ def make_policy_loss(
         lesson: Lesson, logits: Float[Array, "b k h w"]
     ) -> tuple[Float[Array, ""], Metrics]:
         rollout, proposal = lesson.rollout, jax.nn.sigmoid(logits)
-        log_prob = group_log_prob(policy, proposal, rollout.mask)
+        seen = jax.lax.stop_gradient(proposal)  # by what is only reported
+
+        def weighed(weight: float) -> Array:
+            return proposal if weight else seen
+
+        advantage, scored = rollout.advantage, proposal
+        if advantage is None:  # the slope alone teaches
+            advantage, scored = jnp.zeros_like(rollout.reward), seen
+        log_prob = group_log_prob(policy, scored, rollout.mask)
         log_ratio = log_prob - rollout.log_prob_old
-        gain, metrics = surrogate(log_ratio, rollout.advantage)
+        gain, metrics = surrogate(log_ratio, advantage)
         if rollout.slope is not None:
             move = rollout.slope * (proposal - rollout.proposal_old)
             climb = jnp.mean(jnp.sum(move, axis=(-2, -1)))
             gain, metrics = gain + climb, metrics | {"policy/slope_gain": climb}
-        per_target = jnp.mean(policy.entropy(proposal), axis=(-2, -1))
+        per_target = jnp.mean(
+            policy.entropy(weighed(coefficients.entropy)), axis=(-2, -1)
+        )
         entropy = active_mean(per_target, lesson.active)
-        kl_old = jnp.mean(policy.kl(proposal, rollout.proposal_old))
+        followed = weighed(coefficients.kl_old)
+        kl_old = jnp.mean(policy.kl(followed, rollout.proposal_old))
         loss = coefficients.kl_old * kl_old - coefficients.entropy * entropy
         loss = loss - coefficients.gain * gain
         metrics = metrics | {
@@ -89,7 +101,8 @@ def make_policy_loss(
             "policy/log_ratio_max": jnp.max(jnp.abs(log_ratio)),
         }
         if lesson.proposal_ref is not None:
-            kl_ref = jnp.mean(policy.kl(proposal, lesson.proposal_ref))
+            followed = weighed(coefficients.kl_ref)
+            kl_ref = jnp.mean(policy.kl(followed, lesson.proposal_ref))
             loss = loss + coefficients.kl_ref * kl_ref
             metrics["policy/kl_ref"] = kl_ref
         if objective is not None:

@@ -1,6 +1,6 @@
 """Presets keep what their names promise."""
 
-from marssep_jax.presets import PAPER, PRESETS, TRUST_REGION
+from marssep_jax.presets import PAPER, PATHWISE, PRESETS, TRUST_REGION
 
 
 def test_presets_say_what_they_are():
@@ -10,4 +10,7 @@ def test_presets_say_what_they_are():
     assert TRUST_REGION.group_size >= 4
     assert TRUST_REGION.inner_epochs > 1
     assert TRUST_REGION.kl_ref_coef > 0
-    assert PRESETS == {"paper": PAPER, "trust_region": TRUST_REGION}
+    assert (PATHWISE.estimator, PATHWISE.group_size) == ("pathwise", 1)
+    assert min(PATHWISE.signal_coef, PATHWISE.supervised_coef) > 0
+    named = {"paper": PAPER, "trust_region": TRUST_REGION, "pathwise": PATHWISE}
+    assert named == PRESETS
