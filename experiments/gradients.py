@@ -1,7 +1,7 @@
 r"""Compare the estimators of the reward's gradient, from one supervised model.
 
 Examples:
-  python -m experiments.gradients --config=experiments/configs/quickstart.py:policy \
+  python -m experiments.gradients --config=experiments/configs/quickstart.py:score \
       --config.start.separator=runs/base --json=gradients.json
 
 One batch of training mixtures is asked for the gradient of its expected reward by the

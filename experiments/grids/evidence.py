@@ -30,6 +30,7 @@ NUM_STEPS = {
     "pathwise": 110,
     "pathwise, signal alone": 110,
     "pathwise, meaning alone": 110,
+    "pathwise, absent queries too": 110,
 }
 """Of each variant: in seconds, none takes longer than the baselines.
 
@@ -37,6 +38,9 @@ The policy stage's mixtures have no query for an absent class. The baseline has 
 either, so that what the queries do is not taken for what the reward does; "continued"
 goes on as the base was trained, with one query in three for an absent class.
 """
+
+BASELINES = {"pathwise, absent queries too": "continued"}
+"""What a variant is compared with, where it is not the grid's reference."""
 
 SEEDS_A_BASE, NUM_BASES = 5, 3
 
@@ -82,6 +86,7 @@ VARIANTS = {
         "rl.signal_coef": 0.0,
     },
     "pathwise, meaning alone": {**PATHWISE, "rl.signal_coef": 0.0},
+    "pathwise, absent queries too": {**PATHWISE, "rl:data.num_absent": 1},
 }
 
 
@@ -117,7 +122,7 @@ def get_grid(scale: str = "full") -> Grid:
         title="Reinforcement against as much supervised training",
         stages=stages,
         variants=tuple(
-            Variant(name, {**_lasting(name), **changes})
+            Variant(name, {**_lasting(name), **changes}, BASELINES.get(name, ""))
             for name, changes in VARIANTS.items()
         ),
         reference="continued, all queries present",

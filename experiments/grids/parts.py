@@ -69,10 +69,15 @@ def base(scale: str, encoder: str = "listeners", *, per_seed: bool = True) -> St
 
 
 def policy(scale: str, encoder: str = "listeners") -> Stage:
-    """Return the policy stage; ``encoder`` names what the reward listens with."""
+    """Return the policy stage by the score function.
+
+    Args:
+      scale: full or small.
+      encoder: names what the reward listens with.
+    """
     changes = {**lengths(scale, "rl"), "training.patience": 0}
     start = {"encoder": encoder, "separator": "base"}
-    return Stage("rl", "train", CONFIG, "policy", changes, start)
+    return Stage("rl", "train", CONFIG, "score", changes, start)
 
 
 def scores(
@@ -86,7 +91,7 @@ def scores(
     """Return the evaluation of a stage's model."""
     start = {"model": model, "judge": judge}
     test = {**lengths(scale, "scores"), **(changes or {})}
-    return Stage(name, "evaluate", CONFIG, "policy", test, start)
+    return Stage(name, "evaluate", CONFIG, "score", test, start)
 
 
 def quality(stage: str = "scores", suffix: str = "") -> tuple[Metric, ...]:

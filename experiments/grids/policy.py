@@ -1,13 +1,13 @@
-"""The policy stage, one setting at a time around the quickstart's.
+"""The policy stage by the score function, one setting at a time.
 
 Command:    python -m experiments.ablate --grid=experiments/grids/policy.py:small \
                 --workdir=runs/policy
-One axis:   ... --variants='quickstart,noise_patch=*'
+One axis:   ... --variants='score,noise_patch=*'
 Time:       small: 1 to 3 minutes a run and 10 for the base, at the lowest priority on
             two cores shared with others; 84 runs in all. full: not run yet.
 Shows:      experiments/ABLATIONS.md.
 
-The quickstart takes one step a group: the ratio is then 1 and the KL to the sampler 0,
+``score`` takes one step a group: the ratio is then 1 and the KL to the sampler 0,
 so that neither clip nor that KL acts. Their axes take four steps a group and are
 compared with "four steps a group".
 """
@@ -44,12 +44,12 @@ def get_grid(scale: str = "full") -> Grid:
             parts.scores(scale),
         ),
         variants=(
-            Variant("quickstart"),
+            Variant("score"),
             *around(AXES),
             Variant(four, FOUR_STEPS),
             *around(AXES_OF_FOUR, reference=four, fixed=FOUR_STEPS),
         ),
-        reference="quickstart",
+        reference="score",
         metrics=(*parts.quality(), *parts.cost()),
         plot=("SI-SDRi, dB", "SDR, dB", "judge"),
     )

@@ -9,6 +9,7 @@ import pytest
 from experiments.configs import debug, quickstart
 from experiments.settings import SECTIONS, Settings, default_config, resolve
 from marssep_jax.config import to_dict
+from marssep_jax.presets import PATHWISE
 
 STAGES = ("supervised", "continued", "policy")
 
@@ -165,6 +166,15 @@ def test_config_files_know_their_stages(module):
         module.get_config("play")
     for stage in STAGES:
         assert stage in str(caught.value)
+
+
+def test_the_quickstart_has_both_ways_to_a_policys_gradient():
+    """Preset and paper's way differ in the update; both go on from the same base."""
+    ways = {name: resolve(quickstart.get_config(name)) for name in ("policy", "score")}
+    assert ways["policy"].rl == PATHWISE
+    assert (ways["score"].rl.estimator, ways["score"].rl.group_size) == ("score", 8)
+    assert ways["policy"].start == ways["score"].start
+    assert ways["policy"].separator == ways["score"].separator
 
 
 def test_stages_of_a_chain_fit_each_other():
