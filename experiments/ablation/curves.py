@@ -159,9 +159,9 @@ def save_curves(grid: Grid, curves: Sequence[Record], path: pathlib.Path) -> Non
             _draw(axes, own, axis, colours)
             axes.set_ylabel(curve.label, fontsize=8)
     handles = {
-        label: line
+        label: drawn
         for axes in panels.flat
-        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        for drawn, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(
         [*handles.values()],

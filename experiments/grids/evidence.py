@@ -16,31 +16,12 @@ step of twelve mixtures.
 """
 
 import dataclasses
+from typing import Any
 
-from experiments.ablation.grid import Grid, Metric, Variant
+from experiments.ablation.grid import Grid, Metric, Overrides, Variant
 from experiments.grids import parts
 from marssep_jax import presets
 from marssep_jax.config import to_dict
-
-NUM_STEPS = {
-    "continued": 250,
-    "continued, all queries present": 250,
-    "score": 125,
-    "control variate": 145,
-    "pathwise": 110,
-    "pathwise, signal alone": 110,
-    "pathwise, meaning alone": 110,
-    "pathwise, absent queries too": 110,
-}
-"""Of each variant: in seconds, none takes longer than the baselines.
-
-The policy stage's mixtures have no query for an absent class. The baseline has none
-either, so that what the queries do is not taken for what the reward does; "continued"
-goes on as the base was trained, with one query in three for an absent class.
-"""
-
-BASELINES = {"pathwise, absent queries too": "continued"}
-"""What a variant is compared with, where it is not the grid's reference."""
 
 SEEDS_A_BASE, NUM_BASES = 5, 3
 
@@ -51,7 +32,6 @@ CONTINUED = {
     "rl:stage": "supervised",
     "rl:name": "continued",
     "rl:training.batch_size": 12,
-    "rl:data.num_absent": 1,
     "rl:optimiser.learning_rate": 2e-4,
 }
 """As the base was trained, at the rate of the policy stage and as quiet at the end."""
@@ -74,26 +54,34 @@ CONTROL_VARIATE = {
 }
 """The score function of the rest beside the derivative of the linear part."""
 
-VARIANTS = {
-    "continued": CONTINUED,
-    "continued, all queries present": {**CONTINUED, "rl:data.num_absent": 0},
-    "score": {},
-    "control variate": CONTROL_VARIATE,
-    "pathwise": PATHWISE,
-    "pathwise, signal alone": {
-        **PATHWISE,
-        "rl.reward": "si_sdr",
-        "rl.signal_coef": 0.0,
-    },
-    "pathwise, meaning alone": {**PATHWISE, "rl.signal_coef": 0.0},
-    "pathwise, absent queries too": {**PATHWISE, "rl:data.num_absent": 1},
-}
+
+def _lasting(steps: int, changes: Overrides) -> Overrides:
+    """Return the settings of a variant of so many steps; rates fall along with it."""
+    length = {"rl:training.num_steps": steps, "rl:optimiser.decay_steps": steps}
+    return {**length, **changes}
 
 
-def _lasting(name: str) -> dict[str, int]:
-    """Return the settings of a variant's length; rates fall along with it."""
-    steps = NUM_STEPS[name]
-    return {"rl:training.num_steps": steps, "rl:optimiser.decay_steps": steps}
+def _pathwise(**changes: Any) -> Overrides:
+    return _lasting(110, {**PATHWISE, **{f"rl.{k}": v for k, v in changes.items()}})
+
+
+PRESENT, ABSENT = {"rl:data.num_absent": 0}, {"rl:data.num_absent": 1}
+VARIANTS = (
+    Variant("continued", _lasting(250, {**CONTINUED, **ABSENT})),
+    Variant("continued, all queries present", _lasting(250, {**CONTINUED, **PRESENT})),
+    Variant("score", _lasting(125, {})),
+    Variant("control variate", _lasting(145, CONTROL_VARIATE)),
+    Variant("pathwise", _pathwise()),
+    Variant("pathwise, signal alone", _pathwise(reward="si_sdr", signal_coef=0.0)),
+    Variant("pathwise, meaning alone", _pathwise(signal_coef=0.0)),
+    Variant("pathwise, absent queries too", {**_pathwise(), **ABSENT}, "continued"),
+)
+"""In seconds, none takes longer than the baselines.
+
+The policy stage's mixtures have no query for an absent class. The baseline has none
+either, so that what the queries do is not taken for what the reward does; "continued"
+goes on as the base was trained, with one query in three for an absent class.
+"""
 
 
 def _quality(stage: str, suffix: str) -> tuple[Metric, ...]:
@@ -121,10 +109,7 @@ def get_grid(scale: str = "full") -> Grid:
     return Grid(
         title="Reinforcement against as much supervised training",
         stages=stages,
-        variants=tuple(
-            Variant(name, {**_lasting(name), **changes}, BASELINES.get(name, ""))
-            for name, changes in VARIANTS.items()
-        ),
+        variants=VARIANTS,
         reference="continued, all queries present",
         seeds=tuple(range(SEEDS_A_BASE * NUM_BASES)),
         metrics=(

@@ -210,21 +210,23 @@ class DoubledConv(nn.Module):
         """
         shape = (TAPS, TAPS, value.shape[-1], self.width)
         kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        bias = jnp.zeros(self.width)
+        bias = None
         if self.bias_init is not None:
             bias = self.param("bias", self.bias_init, (self.width,))
         value = value.astype(self.dtype)
+        if gate is not None and gate.shape[1] <= self.width:
+            result = convolve_doubled_gated(value, kernel, gate)
+        else:
+            result = convolve_doubled(value, kernel)
+            if gate is not None:  # fewer outputs than gates
+                result = jnp.einsum(
+                    "bhwo,bko->bkhw",
+                    result,
+                    gate.astype(result.dtype),
+                    preferred_element_type=jnp.float32,
+                )
+        if bias is None:
+            return result
         if gate is None:
-            outputs = convolve_doubled(value, kernel)
-            return outputs + bias.astype(self.dtype)[None, None, None]
-        offset = jnp.einsum("bko,o->bk", gate, bias)[..., None, None]
-        if gate.shape[1] <= self.width:
-            return convolve_doubled_gated(value, kernel, gate) + offset
-        outputs = convolve_doubled(value, kernel)  # fewer than there are gates
-        product = jnp.einsum(
-            "bhwo,bko->bkhw",
-            outputs,
-            gate.astype(outputs.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        return product + offset
+            return result + bias.astype(self.dtype)[None, None, None]
+        return result + jnp.einsum("bko,o->bk", gate, bias)[..., None, None]
