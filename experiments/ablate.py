@@ -35,7 +35,7 @@ def main() -> None:
     if values.jobs < 0:
         raise ValueError(f"--jobs is {values.jobs}, expected 0 or more")
     check_json(values.json)
-    grid = select(load_grid(values.grid), values.variants)
+    grid = select(load_grid(values.grid), values.variants, values.seeds)
     folder = pathlib.Path(values.workdir)
     runs = pathlib.Path(values.runs or folder / "runs")
     plan = plans.make_plan(grid, runs, values.data_dir)
@@ -107,6 +107,8 @@ def write(
     said = f"python -m experiments.ablate --grid={values.grid}"
     if values.variants:
         said += f" --variants='{','.join(values.variants)}'"
+    if values.seeds:
+        said += f" --seeds={','.join(values.seeds)}"
     text = tables.markdown(grid, rows, said)
     if drawn:
         text += "\n" + curves.markdown(grid, drawn)
@@ -125,6 +127,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("runs", None, "Folder of the runs; default WORKDIR/runs.")
     flags.DEFINE_string("data_dir", "data", "Folder of all data sets.")
     flags.DEFINE_list("variants", "", "Only these, with commas and * in them.")
+    flags.DEFINE_list("seeds", "", "Only these of the grid's seeds, with commas.")
     flags.DEFINE_integer(
         "jobs", 0, "Most runs at once; 0 leaves it to memory and cores."
     )

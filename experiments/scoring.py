@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -157,6 +157,7 @@ def evaluate_model(
     bss: int | None = None,
     mask: str = "mode",
     policy: PolicyConfig | None = None,
+    more_judges: Mapping[str, JudgeFn] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Score a model.
@@ -169,6 +170,7 @@ def evaluate_model(
       bss: mixtures to compute SIR and SAR for; None takes all.
       mask: "mode", "mean" or "sample": one draw for every query, always the same.
       policy: see `experiments.compiled.bundle_separation`.
+      more_judges: see `marssep_jax.evaluation.evaluate_mixtures`.
       on_batch: hears how many mixtures are done.
     """
     length = mixtures[0].target.shape[-1]
@@ -181,6 +183,7 @@ def evaluate_model(
         kinds=kinds,
         batch_size=min(BATCH_SIZE, len(mixtures)),
         bss=bss,
+        more_judges=more_judges,
         on_batch=on_batch,
     )
 

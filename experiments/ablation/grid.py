@@ -226,12 +226,21 @@ def load_grid(spec: str) -> Grid:
     return load_function(path, "grid", "get_grid(scale)", Grid)(*scale)
 
 
-def select(grid: Grid, patterns: Sequence[str]) -> Grid:
+def select(grid: Grid, patterns: Sequence[str], seeds: Sequence[str] = ()) -> Grid:
     """Keep the variants whose names match a pattern, and those they refer to.
 
+    Args:
+      grid: the grid.
+      patterns: of names; none keeps all variants.
+      seeds: those of the grid's to keep; none keeps all.
+
     Raises:
-      ValueError: a pattern that matches none.
+      ValueError: a pattern that matches none, or a seed that the grid does not have.
     """
+    if seeds:
+        _among("--seeds", seeds, [str(seed) for seed in grid.seeds])
+        some = tuple(seed for seed in grid.seeds if str(seed) in seeds)
+        grid = dataclasses.replace(grid, seeds=some)
     names = [variant.name for variant in grid.variants]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):

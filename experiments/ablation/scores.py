@@ -24,13 +24,17 @@ class TestConfig:
     same_family: bool = False  # sources of one family are hard to tell apart
     queries: tuple[str, ...] = ("text",)
     mask: str = "mode"
+    judges: tuple[str, ...] = ("own",)  # of `experiments.judges`
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check numbers and names."""
+        from experiments.judges import check_names  # JAX
+
         at_least(self, 0, "num_mixtures", "num_ratios")
         at_least(self, 2, "num_sources")
         require(bool(self.queries), "queries", self.queries, "one or more")
         one_of(self, "mask", MASKS)
+        check_names(self.judges)
 
 
 class Scores(NamedTuple):
@@ -55,7 +59,7 @@ def score(
     Raises:
       ValueError: a model, a data set or queries that do not fit.
     """
-    from experiments import compiled, scoring  # JAX
+    from experiments import compiled, judges, scoring  # JAX
     from experiments.datasets import open_data
     from experiments.settings import resolve
     from marssep_jax.bundle import load_bundle, resolve_bundle
@@ -63,6 +67,7 @@ def score(
     from marssep_jax.evaluation import per_mixture, summarise
 
     plan, resolved = from_dict(TestConfig, test), resolve(settings)
+    others = judges.check_names(plan.judges)
     model = scoring.load_model(start["model"], "start.model")
     judge = model
     if "judge" in start:
@@ -82,11 +87,12 @@ def score(
     found = scoring.evaluate_model(
         model,
         scoring.model_mixtures(model, tests),
-        compiled.bundle_judge(judge),
+        compiled.bundle_judge(judge) if judges.OWN in plan.judges else None,
         kinds=plan.queries,
         bss=plan.num_ratios,
         mask=plan.mask,
         policy=resolved.policy,
+        more_judges=judges.fit_judges(others, *tests.data),
     )
     metrics = {
         f"{kind}/{name}": float(value)

@@ -22,14 +22,18 @@ from experiments.settings import AlignConfig
 Changes = dict[str, dict[str, Any]]
 
 
-def changes(num_steps: tuple[int, ...]) -> Changes:
+def variants(num_steps: tuple[int, ...]) -> Changes:
     """Return what each variant changes of the alignment; all take equal steps."""
     first, second, third = num_steps
-    return {
+    changes: Changes = {
         "three stages": {},
         "one step": {"align.schedule": "joint"},
         "no stage 2": {"align.num_steps": (first + second, 0, third)},
         "no mixing": {"align_loss.mixing": (0.0, 0.0, 0.0)},
+    }
+    return {
+        name: {f"rewarder:{key}": value for key, value in change.items()}
+        for name, change in changes.items()
     }
 
 
@@ -67,10 +71,7 @@ def get_grid(scale: str = "full") -> Grid:
     return Grid(
         title="Stages of the alignment",
         stages=(aligned,) if alone else separated,
-        variants=tuple(
-            Variant(name, {f"rewarder:{key}": value for key, value in change.items()})
-            for name, change in changes(steps).items()
-        ),
+        variants=tuple(Variant(*variant) for variant in variants(steps).items()),
         reference="three stages",
         metrics=(*(() if alone else parts.quality()), *heard, mixture),
         plot=gaps if alone else ("SI-SDRi, dB", "judge", *gaps),

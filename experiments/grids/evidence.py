@@ -19,7 +19,8 @@ import dataclasses
 from typing import Any
 
 from experiments.ablation.grid import Grid, Metric, Overrides, Variant
-from experiments.grids import parts
+from experiments.grids import alignment, parts
+from experiments.settings import AlignConfig
 from marssep_jax import presets
 from marssep_jax.config import to_dict
 
@@ -65,14 +66,33 @@ def _pathwise(**changes: Any) -> Overrides:
     return _lasting(110, {**PATHWISE, **{f"rl.{k}": v for k, v in changes.items()}})
 
 
+REWARDERS = alignment.variants(AlignConfig().num_steps)
+"""What is changed of the alignment of the encoder that gives the reward; queries stay
+those of the full one."""
+
+AISFX = {"scores:test.judges": ("own", "aisfx")}
+"""Asks a judge that others trained too; it takes 0.1 s of a core a clip."""
+
 PRESENT, ABSENT = {"rl:data.num_absent": 0}, {"rl:data.num_absent": 1}
 VARIANTS = (
     Variant("continued", _lasting(250, {**CONTINUED, **ABSENT})),
-    Variant("continued, all queries present", _lasting(250, {**CONTINUED, **PRESENT})),
+    Variant(
+        "continued, all queries present",
+        {**_lasting(250, {**CONTINUED, **PRESENT}), **AISFX},
+    ),
     Variant("score", _lasting(125, {})),
     Variant("control variate", _lasting(145, CONTROL_VARIATE)),
-    Variant("pathwise", _pathwise()),
-    Variant("pathwise, signal alone", _pathwise(reward="si_sdr", signal_coef=0.0)),
+    Variant("pathwise", {**_pathwise(), **AISFX}),
+    Variant(
+        "pathwise, signal alone",
+        _pathwise(reward="si_sdr", signal_coef=0.0),
+        "pathwise",
+    ),
+    Variant(
+        "pathwise, no stage 2",
+        {**_pathwise(), **REWARDERS["no stage 2"]},
+        "pathwise",
+    ),
     Variant("pathwise, meaning alone", _pathwise(signal_coef=0.0)),
     Variant("pathwise, absent queries too", {**_pathwise(), **ABSENT}, "continued"),
 )
@@ -94,13 +114,22 @@ def _quality(stage: str, suffix: str) -> tuple[Metric, ...]:
     )
 
 
+def _others(stage: str) -> tuple[Metric, ...]:
+    return (
+        Metric("aiSFX", stage, "text/judge_aisfx", 3),
+        Metric("aiSFX's accuracy", stage, "text/judge_aisfx_accuracy", 3),
+        Metric("aiSFX's margin", stage, "text/judge_aisfx_margin", 3),
+    )
+
+
 def get_grid(scale: str = "full") -> Grid:
     """Return the grid; scale is full or small."""
     base = parts.base(scale, "listeners", per_seed=True)
-    policy = parts.policy(scale)
+    policy = parts.policy(scale, "rewarder")
     alone = {**policy.overrides, "training.eval_every": 0}
     stages = (
         parts.listeners(scale, per_seed=False),
+        parts.listeners(scale, "rewarder", per_seed=False),
         dataclasses.replace(base, shared_by=SEEDS_A_BASE),
         dataclasses.replace(policy, overrides=alone),
         parts.scores(scale, changes=TEST),
@@ -114,6 +143,7 @@ def get_grid(scale: str = "full") -> Grid:
         seeds=tuple(range(SEEDS_A_BASE * NUM_BASES)),
         metrics=(
             *_quality("scores", ""),
+            *_others("scores"),
             *_quality("family", ", family"),
             Metric("steps", "rl", "steps", 0),
             Metric("s", "rl", "train_s", 0),

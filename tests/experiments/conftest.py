@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from data_pipelines.synthetic import synthetic_catalogue
+from experiments import judges
 from experiments.embeddings import EmbeddingBank
 from marssep_jax.encoders import Encoder
 from tests.support.disks import mounted
+from tests.support.tiny_ear import Words
 from tests.support.training_runs import LONG
 
 NUM_SAMPLES, TEXT_LENGTH, DIM = 2_048, 24, 4
@@ -33,6 +35,14 @@ def catalogue():
         image_size=8,
         images_per_class=4,
     )
+
+
+@pytest.fixture
+def ear(monkeypatch):
+    """Return a network that stands for all that others trained."""
+    network = Words()
+    monkeypatch.setattr(judges, "NETWORKS", {"ear": network, "musicnn": network})
+    return network
 
 
 def _project(axes, params, values):

@@ -11,6 +11,9 @@ from PIL import Image
 
 from data_pipelines.catalogue import save_catalogue
 from data_pipelines.manifest import write_manifest
+from experiments.ablation.grid import load_grid
+from experiments.ablation.plan import make_plan
+from experiments.ablation.scores import score
 from experiments.configs import debug
 from experiments.datasets import open_data
 from experiments.scoring import draw_tests
@@ -102,6 +105,20 @@ def test_evaluate_hears_the_same_masks(program, finished, tmp_path):
     found = record["evaluation"]["text"]["si_sdri_db"]
     run = json.loads((finished / "runs" / cell["scores"] / "run.json").read_text())
     assert math.isclose(found, run["metrics"]["text/si_sdri_db"], abs_tol=1e-3)
+
+
+def test_other_judges_hear_the_same_estimates(finished, ear):
+    plan = make_plan(load_grid(GRID), finished / "runs", "data")
+    key = plan.cells["num_steps=2 mask=mode", 0]["scores"]
+    task = plan.tasks[key]
+    before = json.loads((finished / "runs" / key / "run.json").read_text())["metrics"]
+    found = score(task.settings, {**task.test, "judges": ("ear",)}, task.start)
+    added = found.metrics.keys() - before.keys()
+    assert added == {f"text/judge_ear{part}" for part in ("", "_accuracy", "_margin")}
+    assert found.metrics["text/judge_ear"] < 0
+    assert len(found.per_mixture["text/judge_ear"]) == 8
+    kept = "text/si_sdri_db"
+    assert math.isclose(found.metrics[kept], before[kept], abs_tol=1e-3)
 
 
 BROKEN = """

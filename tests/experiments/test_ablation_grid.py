@@ -62,6 +62,14 @@ def test_select_keeps_what_is_compared_with():
         select(grid, ["e"])
 
 
+def test_select_keeps_some_seeds():
+    grid = dataclasses.replace(GRID, seeds=(0, 5, 10))
+    assert select(grid, ["b"], ["10", "0"]).seeds == (0, 10)
+    assert select(grid, []).seeds == (0, 5, 10)
+    with pytest.raises(ValueError, match=r"--seeds is '1', expected one of 0, 5, 10"):
+        select(grid, [], ["5", "1"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -143,6 +143,7 @@ def test_keys_do_not_depend_on_where_things_lie(tmp_path):
         ({"rl.clip_eps": "much"}, "rl.clip_eps is 'much', expected a value of the"),
         ({"rl.clip_eps": 3.0}, r"config.rl.clip_eps is 3.0, expected in \(0, 1\)"),
         ({"test.mask": "median"}, "mask is 'median', expected 'mode', 'mean'"),
+        ({"test.judges": ("ear",)}, "judges is 'ear', expected some of own, aisfx"),
         ({"test.masks": "mode"}, "unknown key 'masks' for TestConfig"),
         ({"judge_training.lr": 1.0}, "judge_training.lr is unknown"),
         ({"nothing.at_all": 1.0}, "variant 'b' sets 'nothing.at_all', expected a"),

@@ -11,7 +11,6 @@ import pytest
 from data_pipelines.catalogue import crop_samples, load_catalogue
 from experiments import judges
 from experiments.datasets import find_directory
-from marssep_jax.weights.packages import PackagedWeights
 
 LOWEST = {"aisfx": (0.9, 0.5), "musicnn": (0.9, 0.45), "musicnn_tags": (0.6, 0.7)}
 """Shares of right answers on the splits ``seen`` and ``unseen``."""
@@ -56,32 +55,6 @@ def test_a_missing_package_says_how_to_install_it(catalogue, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"--no-deps aisfx==0\.1\.2"):
         judges.fit_judges(("aisfx",), catalogue)
-
-
-class Words:
-    """A network whose embedding is [low share, high share], with a word for each."""
-
-    calls = 0
-    WEIGHTS = PackagedWeights("ear", "ear", "ear==1", "MIT", "nobody", {})
-
-    def read_params(self, paths):
-        return {"tags": {"kernel": np.eye(2, 50, dtype=np.float32)}}
-
-    def embed(self, params, waveform, rate_hz):
-        spectrum = jnp.abs(jnp.fft.rfft(waveform))
-        low = spectrum[..., :40].sum(-1) / spectrum.sum(-1)
-        jax.debug.callback(self.count)
-        return jnp.stack([low, 1 - low], axis=-1)
-
-    def count(self):
-        self.calls += 1
-
-
-@pytest.fixture
-def ear(monkeypatch):
-    network = Words()
-    monkeypatch.setattr(judges, "NETWORKS", {"ear": network, "musicnn": network})
-    return network
 
 
 def tagged(catalogue):
