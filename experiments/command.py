@@ -21,7 +21,8 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
 
     0 is success, also of ``--help``; 1 is bad input, told in one line on standard
     error; 130 is Ctrl-C, 143 SIGTERM, before which a training saves its state: the
-    same command goes on from there. MARSSEP_DEBUG=1 shows where an error comes from.
+    same command goes on from there; 141 says that whoever read the output has gone.
+    MARSSEP_DEBUG=1 shows where an error comes from.
 
     Args:
       main: The program; it reads ``absl.flags.FLAGS``.
@@ -38,6 +39,10 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         _parse(argv)
         main()
         interrupts.check()
+        sys.stdout.flush()  # here, where a reader that has gone is known
+    except BrokenPipeError:  # such as `head`, which has seen enough: nothing to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         _leave("stopped", 130)
     except interrupts.Termination:

@@ -121,6 +121,14 @@ def test_other_judges_hear_the_same_estimates(finished, ear):
     assert math.isclose(found.metrics[kept], before[kept], abs_tol=1e-3)
 
 
+def test_a_reader_that_has_gone_is_no_error(start, tmp_path):
+    argv = ("--grid=experiments/grids/policy.py", f"--workdir={tmp_path}", "--dry_run")
+    with start(ABLATE, *argv) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 BROKEN = """
 import dataclasses
 from experiments.ablation.grid import Variant, load_grid
