@@ -225,7 +225,8 @@ def _check_devices(settings: Settings) -> None:
     expected = "'jit' with config."
     value, name = settings.parallelism, "config.parallelism"
     require(not settings.shard_params, name, value, f"{expected}shard_params")
-    by_rows = settings.stage == "supervised" or settings.rl.advantage != "batch"
+    scaled = settings.stage == "policy" and settings.rl.needs_advantage
+    by_rows = not scaled or settings.rl.advantage != "batch"
     require(by_rows, name, value, f"{expected}rl.advantage = 'batch'")
 
 

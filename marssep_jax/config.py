@@ -227,6 +227,11 @@ class UpdateConfig:
         at_least(self, 0, "entropy_coef", "kl_old_coef", "kl_ref_coef")
         at_least(self, 0, "supervised_coef")
 
+    @property
+    def needs_advantage(self) -> bool:
+        """Return whether rewards become advantages, or only their derivative counts."""
+        return self.estimator != "pathwise"
+
     def _check_estimator(self) -> None:
         one_of(self, "estimator", ESTIMATORS)
         asks = f"where estimator is {self.estimator!r}"

@@ -96,7 +96,8 @@ def make_rollout(
       policy: distribution of masks around a proposal.
       listen: mask -> what the reward's encoder hears.
       reward: estimate -> one scalar per mask.
-      advantage: rewards -> advantages, with its running state.
+      advantage: rewards -> advantages, with its running state; not asked where the
+        estimator gives rewards no weight.
       group_size: masks G drawn per target.
       estimator: way to the gradient, with a group size of its own; the score
         function by default.
@@ -127,12 +128,14 @@ def make_rollout(
 
         told = estimator(policy, key, proposal_old, hear)
         found = jax.lax.stop_gradient(told)
-        gain, advantage_state = advantage.apply(
-            found.credit, context.active, advantage_state
-        )
         # Whatever the normalisation did: an absent target teaches nothing here.
         present = context.active[:, :, None] > 0
-        gain = jax.lax.stop_gradient(found.weight * jnp.where(present, gain, 0.0))
+        gain = None
+        if told.weight:
+            gain, advantage_state = advantage.apply(
+                found.credit, context.active, advantage_state
+            )
+            gain = jax.lax.stop_gradient(found.weight * jnp.where(present, gain, 0.0))
         slope = found.slope
         if slope is not None:
             slope = jnp.where(present[..., None], slope, 0.0)
@@ -141,7 +144,7 @@ def make_rollout(
             log_prob_old=group_log_prob(policy, proposal_old, found.mask),
             proposal_old=proposal_old,
             reward=found.reward,
-            advantage=gain if told.weight else None,
+            advantage=gain,
             slope=slope,
         )
         metrics = _monitor(drawn, found.estimate, context)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from marssep_jax.advantages import batch_advantage, group_advantage
+from marssep_jax.estimators import pathwise_estimator
 from marssep_jax.listening import make_grid_listener
 from marssep_jax.policy import beta_policy
 from marssep_jax.rewards import cosine_reward, si_sdr_reward
@@ -133,6 +134,17 @@ def test_state_of_the_advantage_is_passed_on(world, batch, scene):
     )
     _, state, _ = run(world, batch, scene, advantage=counting)
     assert state == 1
+
+
+def test_no_advantage_is_asked_where_rewards_have_no_weight(world, batch, scene):
+    never = AdvantageFn(lambda: 3, lambda reward, active, state: 1 / 0)
+    known = context(world, batch, scene)
+    parts = POLICY, world.listen, cosine_reward(), never, 2
+    rollout = make_rollout(*parts, pathwise_estimator(2))
+    inputs = PROPOSAL, scene.features, known, never.init()
+    found, state, _ = rollout(jax.random.key(0), *inputs)
+    assert (found.advantage, state) == (None, 3)
+    assert found.slope.shape == PROPOSAL.shape
 
 
 def test_spread_within_and_between_by_hand():

@@ -10,6 +10,8 @@ from experiments import build
 from experiments.configs import debug
 from experiments.placing import needed, place_stage
 from experiments.settings import resolve
+from marssep_jax.config import to_dict
+from marssep_jax.presets import PATHWISE
 from marssep_jax.types import MixtureBatch
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -39,11 +41,12 @@ def models(quick_compile):
     return encoder, parts.separator.init(jax.random.key(0), settings.frontend)
 
 
-def test_a_config_chooses_the_strategy(models):
+@pytest.mark.parametrize("update", [{}, to_dict(PATHWISE)], ids=["score", "pathwise"])
+def test_a_config_chooses_the_strategy(models, update):
     """One policy step by either: the same masks, hence the same rewards and loss."""
     found = {}
     for name in ("jit", "pmap"):
-        settings = settings_of(parallelism=name, shard_params=name == "jit")
+        settings = settings_of(parallelism=name, shard_params=name == "jit", rl=update)
         parts = build.make_parts(settings)
         stage = place_stage(settings, parts, models[0], jax.random.key(2), models[1])
         _, metrics = stage.update(stage.state, draw_batch(settings))
@@ -79,5 +82,9 @@ def test_layouts_that_do_not_fit(changes, message):
 def test_pmap_sees_no_whole_batch():
     settings = settings_of()
     rl = dataclasses.replace(settings.rl, advantage="batch")
+    policy = dataclasses.replace(settings, stage="policy", rl=rl)
     with pytest.raises(ValueError, match="expected 'jit' with config"):
-        dataclasses.replace(settings, rl=rl, parallelism="pmap")
+        dataclasses.replace(policy, parallelism="pmap")
+    # Nothing is normalised where the reward's own derivative is all that counts.
+    preset = dataclasses.replace(policy, rl=PATHWISE)
+    assert dataclasses.replace(preset, parallelism="pmap").rl.advantage == "batch"
