@@ -7,9 +7,11 @@ Shows:      experiments/RL.md.
 
 From the plain policy gradient to the clipped one, with entropy, with normalisation by
 the group, all with four gradient steps a group, without which neither ratio nor clip
-does anything, and with nothing that holds them at the base. Then the quickstart's
-``score``, which takes one step and is held by the supervised loss and a divergence, and
-the preset ``pathwise``, whose reward has a signal term besides. All start from one
+does anything, and with nothing that holds them at the base. Then what one step a group
+makes of the last of them, and the same reward's derivative through one mask. Then the
+quickstart's ``score``, which takes one step and is held by the supervised loss and a
+divergence, and the preset ``pathwise``, which is held by that loss and whose reward has
+a signal term and is heard as a waveform. All start from one
 supervised base. The reward is that of the mode, on a batch that stays the same;
 SI-SDRi is that of the validation mixtures, asked in words. A run has collapsed if it
 ends 0.5 dB below its start.
@@ -33,11 +35,19 @@ SCORE = {
     "rl.kl_ref_coef": 0.0,
     "rl.kl_old_coef": 0.0,
 }
+GROUP = {**SCORE, "rl.advantage": "group"}
 VARIANTS = {
     "policy gradient": {**SCORE, "rl.ratio_level": "none"},
     "clipped": SCORE,
     "clipped, entropy": {**SCORE, "rl.entropy_coef": 0.1},
-    "clipped, group": {**SCORE, "rl.advantage": "group"},
+    "clipped, group": GROUP,
+    "group, one step": {**GROUP, "rl.inner_epochs": 1},
+    "derivative, one step": {
+        **SCORE,
+        "rl.estimator": "pathwise",
+        "rl.group_size": 1,
+        "rl.inner_epochs": 1,
+    },
     "score, held": {},
     "pathwise": PATHWISE,
 }
