@@ -4,13 +4,15 @@ Examples:
   python -m experiments.scaling --compile=reward,reward_cut --topology=v5e:2x4 \
       --json=experiments/results/scaling.json
   python -m experiments.scaling --measure --json=experiments/results/scaling.json
+  python -m experiments.scaling --memory --json=experiments/results/scaling.json
   python -m experiments.scaling --json=experiments/results/scaling.json \
       --report=experiments/SCALING.md
 
 --compile asks the compiler what a step needs, without any weights: for the devices
 that are here, or with --topology for a TPU slice that is not (pip install 'jax[tpu]',
-no TPU needed; some minutes a step). --measure takes steps on this machine's cores. Both
-add to the file; --report writes what it holds and what follows.
+no TPU needed; some minutes a step). --measure takes steps on this machine's cores.
+--memory asks the compiler what the policy step needs with more mixtures, targets and
+masks (ten minutes). All add to the file; --report writes it out, and what follows.
 """
 
 import dataclasses
@@ -47,9 +49,12 @@ def main() -> None:
 
         found["measured"] = measure(quick=values.quick)
         write_json(path, found)
+    if values.memory:
+        found["memory"] = swept(quick=values.quick)
+        write_json(path, found)
     if values.report:
         pathlib.Path(values.report).write_text(report.text(found), encoding="utf-8")
-    elif not (values.compile or values.measure):
+    elif not (values.compile or values.measure or values.memory):
         print(report.text(found))
 
 
@@ -67,6 +72,19 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"json is {str(path)!r}, expected a scaling report") from error
     return found
+
+
+def swept(*, quick: bool) -> dict[str, Any]:
+    """Compile the policy step at many sizes and return what each needs."""
+    from experiments.provenance import versions
+    from experiments.scaling import memory
+
+    rows = []
+    for row in memory.sweep(quick=quick):
+        sizes = ", ".join(f"{row[name]} {name}" for name in memory.FIXED)
+        print(f"{sizes}: {row['peak_bytes'] / memory.GIB:.2f} GiB", flush=True)
+        rows.append(row)
+    return {"versions": versions(), "rows": rows}
 
 
 def compiled_row(name: str, topology: str, *, quick: bool) -> dict[str, Any]:
@@ -98,6 +116,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_string("topology", "", "A TPU slice that is not here.")
     flags.DEFINE_bool("measure", False, "Take steps on this machine's cores.")
+    flags.DEFINE_bool("memory", False, "Ask what a policy step of many sizes needs.")
     flags.DEFINE_bool("quick", False, "Small sizes: a check that all of it runs.")
     flags.DEFINE_string("json", None, "File of what was found.", required=True)
     flags.DEFINE_string("report", "", "File to write the report to.")

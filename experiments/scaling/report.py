@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from experiments.scaling import model
+from experiments.scaling import memory, model
+from marssep_jax.listening import WAVES_AT_ONCE
 
-GIB = 2**30
+GIB = memory.GIB
 TITLES = {
     "supervised": "separator, supervised",
     "reward": "policy step, ImageBind hears the estimates, all parameters copied",
@@ -16,11 +17,13 @@ HEAD = """# Scaling
     python -m experiments.scaling --compile=supervised,reward,reward_cut \\
         --topology=v5e:2x4 --json=experiments/results/scaling.json
     python -m experiments.scaling --measure --json=experiments/results/scaling.json
+    python -m experiments.scaling --memory --json=experiments/results/scaling.json
     python -m experiments.scaling --json=experiments/results/scaling.json \\
         --report=experiments/SCALING.md
 
 made this page. The first asks XLA's TPU compiler, which needs `pip install 'jax[tpu]'`
-and no TPU; the second takes steps on two CPU cores. **Measured** is only what the
+and no TPU; the second takes steps on two CPU cores; the third asks the compiler of the
+device that is here, for one of them. **Measured** is only what the
 section of that name says; memory, work and traffic are the compiler's figures for one
 device; throughput is **predicted** from them and was seen on no chip.
 
@@ -50,7 +53,10 @@ def text(found: dict[str, Any]) -> str:
     compiled = sorted(
         found["compiled"], key=lambda row: list(TITLES).index(row["step"])
     )
-    parts = [HEAD, _memory(compiled), _work(compiled)]
+    parts = [HEAD, _memory(compiled)]
+    if found.get("memory"):
+        parts.append(_sizes(found["memory"]))
+    parts.append(_work(compiled))
     if found["measured"]:
         parts.append(_measured(found["measured"]))
     parts.append(_assumptions())
@@ -86,6 +92,40 @@ def _memory(compiled: list[dict[str, Any]]) -> str:
         "From the compiler's memory analysis; arguments are parameters, optimiser and "
         "batch, and outputs take their place.\n\n"
         + table((*head, "fits in 16 GB"), rows)
+    )
+
+
+def _sizes(swept: dict[str, Any]) -> str:
+    rows = swept["rows"]
+    cells = [
+        (
+            row["rows"],
+            row["targets"],
+            row["masks"] or "supervised",
+            *(f"{row[f'{n}_bytes'] / GIB:.2f}" for n in ("argument", "temporary")),
+            f"{row['peak_bytes'] / GIB:.2f}",
+        )
+        for row in rows
+    ]
+    slope = {name: value / memory.MB for name, value in memory.slopes(rows).items()}
+    fixed, versions = memory.FIXED, swept["versions"]
+    head = ("mixtures", "targets", "masks", "arguments", "temporary", "in all")
+    return (
+        "## Memory of a policy step by its sizes, GiB\n\n"
+        f"One device ({rows[0]['device']}), float32, ImageBind's ear alone; jax "
+        f"{versions['jax']}. Arguments hold the parameters of both networks, their "
+        "gradients' two moments and the batch.\n\n"
+        + table(head, cells)
+        + f"\nA mixture more takes {slope['rows']:.0f} MB, of which "
+        f"{slope['supervised_rows']:.0f} MB are the supervised step's: the network's "
+        "activations, kept for the way back, the same for any number of masks because "
+        f"it runs once. A mask more takes {slope['masks']:.1f} MB a mixture of "
+        f"{fixed['targets']} targets: the mask, its log-densities and its estimate, "
+        "which the update needs, for each target. A target more takes "
+        f"{slope['targets']:.0f} MB a mixture with {fixed['masks']} masks: those of "
+        "its masks, its own spectrum, and its part of what is heard at once. Hearing "
+        f"does not grow with the masks: {WAVES_AT_ONCE} estimates at once, or one mask "
+        "of every target where a batch has more targets than that.\n"
     )
 
 

@@ -26,8 +26,6 @@ from marssep_jax.surrogates import clipped_surrogate
 from marssep_jax.types import AXIS, MixtureBatch, Params
 from marssep_jax.update import make_policy_update, make_supervised_update
 
-NUM_TARGETS = 2
-
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -37,6 +35,7 @@ class Step:
       reward: ImageBind hears the estimates; else the step is supervised.
       cut: large arrays are cut over the devices; else each has all of them.
       rows: mixtures on each device.
+      targets: of each mixture.
       group_size: masks drawn per target.
       precision: of the activations of separator and ImageBind.
       towers: parts of ImageBind on the devices: "audio", all that a step reads, or
@@ -47,6 +46,7 @@ class Step:
     reward: bool = False
     cut: bool = False
     rows: int = 8
+    targets: int = 2
     group_size: int = 6
     precision: str = "bfloat16"
     towers: str = "audio"
@@ -128,7 +128,7 @@ def build(step: Step, num_devices: int) -> Built:
             heard = {name: heard[name] for name in names}
         return heard, state
 
-    lead = (step.rows * num_devices, NUM_TARGETS)
+    lead = (step.rows * num_devices, step.targets)
 
     def shape(*sizes: int, dtype: Any = jnp.float32) -> Any:
         return jax.ShapeDtypeStruct((*lead, *sizes), dtype)

@@ -48,6 +48,44 @@ def test_each_mask_is_heard_by_itself(scene, listen):
     assert changed.sum() == 1
 
 
+@pytest.mark.parametrize("at_once", [1, 8, 23])
+def test_parts_of_a_group_are_heard_as_the_whole(world, scene, at_once):
+    """Three masks of eight targets: one after the other, values and gradients."""
+    mask = np.random.default_rng(0).uniform(size=OPEN.shape).astype(np.float32)
+    parts = make_waveform_listener(world.frontend, world.encode, waves_at_once=at_once)
+    weight = np.random.default_rng(1).normal(size=(4, 2, 3, 1)).astype(np.float32)
+
+    def run(listen):
+        def total(mask):
+            heard = listen(mask, scene.features)
+            return jnp.sum(weight * heard.embedding), heard
+
+        return jax.jit(jax.grad(total, has_aux=True))(mask)
+
+    (slope, found), (expected_slope, expected) = run(parts), run(world.listen)
+    np.testing.assert_allclose(found.waveform, expected.waveform, atol=1e-6)
+    np.testing.assert_allclose(found.embedding, expected.embedding, atol=1e-5)
+    scale = float(jnp.abs(expected_slope).max())
+    np.testing.assert_allclose(slope, expected_slope, atol=1e-4 * scale)
+    assert found.magnitude is None
+
+
+def test_a_larger_group_takes_no_more_room_to_hear(world, scene):
+    """Only what is kept of an estimate grows with the group."""
+
+    def room(group, at_once):
+        listen = make_waveform_listener(
+            world.frontend, world.encode, waves_at_once=at_once
+        )
+        mask = jax.ShapeDtypeStruct((4, 2, group, 32, 16), jnp.float32)
+        compiled = jax.jit(lambda m: listen(m, scene.features)).lower(mask).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    kept = 4 * 2 * 16 * (32 * 16 + 1_023 + 64) * 4
+    assert room(32, 8) - room(16, 8) < 2 * kept
+    assert room(32, 256) - room(16, 256) > 4 * kept
+
+
 def test_ratio_mask_keeps_its_tone(batch, scene, listen):
     total = scene.target_magnitude.sum(1, keepdims=True)
     share = (scene.target_magnitude / total)[:, :, None]

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from experiments.scaling import model, programs, report
+from experiments.scaling import memory, model, programs, report
 from experiments.scaling.steps import STEPS, compile_step
 from marssep_jax.sharding import make_data_mesh
 
@@ -95,6 +95,44 @@ def test_report(compiled):
     assert "| supervised | two cores | 2.50 to 2.50 | 0.800 | 1.60 |" in text
     assert text.count("## Predicted: separator, supervised") == len(model.CHIPS)
     assert "| 256 |" in text
+
+
+def swept(rows, targets, masks, peak):
+    sizes = {"rows": rows, "targets": targets, "masks": masks, "device": "cpu"}
+    parts = {"argument_bytes": 2**30, "temporary_bytes": 0, "peak_bytes": int(peak)}
+    return sizes | parts
+
+
+def test_slopes_by_hand():
+    """A mixture takes 7 MB and 3 for each of its masks, of every target."""
+    sizes = [(rows, 2, 8) for rows in (16, 32, 64)]
+    sizes += [(32, 3, 8), (32, 4, 8), (32, 2, 2), (32, 2, 16), (32, 2, 0), (64, 2, 0)]
+    rows = [swept(b, k, g, 5e9 + 1e6 * b * (7 + 3 * k * g)) for b, k, g in sizes]
+    found = {name: value / 1e6 for name, value in memory.slopes(rows).items()}
+    expected = {"rows": 55, "targets": 24, "masks": 6, "supervised_rows": 7}
+    assert found == pytest.approx(expected)
+    sizes = {"versions": {"jax": "1"}, "rows": rows}
+    text = report.text({"compiled": [], "measured": None, "memory": sizes})
+    assert "| 64 | 2 | supervised | 1.00 | 0.00 | 5.07 |" in text
+    assert "A mixture more takes 55 MB, of which 7 MB are" in text
+
+
+@pytest.mark.slow
+def test_memory_of_compiled_steps(monkeypatch):
+    """A mixture more takes more, and a supervised step less than a policy step."""
+    for name, sizes in (("ROWS", (1, 2)), ("TARGETS", (2,)), ("MASKS", (2,))):
+        monkeypatch.setattr(memory, name, sizes)
+    monkeypatch.setattr(memory, "FIXED", {"rows": 2, "targets": 2, "masks": 2})
+    rows = list(memory.sweep(quick=True))
+    assert [(row["rows"], row["masks"]) for row in rows] == [
+        (1, 2),
+        (2, 2),
+        (1, 0),
+        (2, 0),
+    ]
+    small, large, small_alone, large_alone = (row["peak_bytes"] for row in rows)
+    assert small < large
+    assert small_alone < large_alone < large
 
 
 def test_unknown_step(program, tmp_path):
