@@ -113,19 +113,21 @@ def _sizes(swept: dict[str, Any]) -> str:
     return (
         "## Memory of a policy step by its sizes, GiB\n\n"
         f"One device ({rows[0]['device']}), float32, ImageBind's ear alone; jax "
-        f"{versions['jax']}. Arguments hold the parameters of both networks, their "
-        "gradients' two moments and the batch.\n\n"
+        f"{versions['jax']}. Arguments hold the parameters of both networks, the "
+        "optimiser's two moments and the batch. Another compiler may need more.\n\n"
         + table(head, cells)
-        + f"\nA mixture more takes {slope['rows']:.0f} MB, of which "
-        f"{slope['supervised_rows']:.0f} MB are the supervised step's: the network's "
-        "activations, kept for the way back, the same for any number of masks because "
-        f"it runs once. A mask more takes {slope['masks']:.1f} MB a mixture of "
-        f"{fixed['targets']} targets: the mask, its log-densities and its estimate, "
-        "which the update needs, for each target. A target more takes "
-        f"{slope['targets']:.0f} MB a mixture with {fixed['masks']} masks: those of "
-        "its masks, its own spectrum, and its part of what is heard at once. Hearing "
-        f"does not grow with the masks: {WAVES_AT_ONCE} estimates at once, or one mask "
-        "of every target where a batch has more targets than that.\n"
+        + f"\nA mixture more takes {slope['rows']:.0f} MB: "
+        f"{slope['supervised_rows']:.0f} are the supervised step's, activations that "
+        "the network keeps for the way back, the same for any number of masks because "
+        f"it runs once; {fixed['masks'] * slope['masks']:.0f} are its {fixed['masks']} "
+        f"masks, at {slope['masks']:.1f} each for {fixed['targets']} targets: mask, "
+        "log-densities and estimate, which the update needs; the rest is what its "
+        "targets take to be heard. Hearing does not grow with the masks: "
+        f"{WAVES_AT_ONCE} estimates at once, or one mask of every target where a batch "
+        "has more targets than that. So all is linear in the mixtures where it has, "
+        f"and flatter below. A target more takes {slope['targets']:.0f} MB a mixture: "
+        "masks, spectrum and being heard. The paper reports 35.5 GB for one mask a "
+        "target.\n"
     )
 
 

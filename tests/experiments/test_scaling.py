@@ -114,7 +114,7 @@ def test_slopes_by_hand():
     sizes = {"versions": {"jax": "1"}, "rows": rows}
     text = report.text({"compiled": [], "measured": None, "memory": sizes})
     assert "| 64 | 2 | supervised | 1.00 | 0.00 | 5.07 |" in text
-    assert "A mixture more takes 55 MB, of which 7 MB are" in text
+    assert "A mixture more takes 55 MB: 7 are the supervised step's" in text
 
 
 @pytest.mark.slow
