@@ -29,6 +29,7 @@ def main() -> None:
     from experiments.ablation import plan as plans
     from experiments.ablation.grid import load_grid, select
     from experiments.ablation.workers import read_record, run_groups
+    from experiments.judges import require_weights
     from experiments.progress import progress_of
     from marssep_jax.cli_options import check_json
 
@@ -46,6 +47,8 @@ def main() -> None:
         for key in left:
             print(key)
         return
+    for names in {tuple(task.test.get("judges", ())) for task in left.values()} - {()}:
+        require_weights(names)
     folder.mkdir(parents=True, exist_ok=True)
     hear, begun = progress_of("ablate", len(plan.tasks)), time.monotonic()
     done = set(ended)

@@ -52,6 +52,17 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name != OWN))
 
 
+def require_weights(names: Sequence[str]) -> None:
+    """Check that what judges hear with is there, before long work that ends with them.
+
+    Raises:
+      ModuleNotFoundError: a package that carries weights is not installed.
+      ValueError: an unknown judge, or weights with other contents.
+    """
+    for network in {WORDS.get(name, name) for name in check_names(names)}:
+        NETWORKS[network].WEIGHTS.find()
+
+
 def fit_judges(
     names: Sequence[str],
     catalogue: Catalogue,

@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -127,6 +128,27 @@ def test_a_reader_that_has_gone_is_no_error(start, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+NEEDY = """
+import dataclasses
+from experiments.ablation.grid import Variant, load_grid
+
+def get_grid(scale="full"):
+    grid = load_grid("experiments/grids/debug.py")
+    needy = Variant("needy", {"test.judges": ("own", "aisfx")})
+    return dataclasses.replace(grid, variants=(needy,), reference="needy")
+"""
+
+
+@pytest.mark.skipif(find_spec("aisfx") is not None, reason="aisfx is installed")
+def test_a_judge_that_is_not_here_is_told_before_anything_runs(program, tmp_path):
+    (tmp_path / "needy.py").write_text(NEEDY)
+    argv = (f"--grid={tmp_path / 'needy.py'}", f"--workdir={tmp_path / 'out'}")
+    outcome = program(ABLATE, *argv)
+    assert outcome.code == 1
+    assert "aisfx needs aisfx/" in outcome.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 BROKEN = """

@@ -55,6 +55,9 @@ def test_a_missing_package_says_how_to_install_it(catalogue, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"--no-deps aisfx==0\.1\.2"):
         judges.fit_judges(("aisfx",), catalogue)
+    with pytest.raises(ModuleNotFoundError, match=r"--no-deps musicnn==0\.1\.0"):
+        judges.require_weights(("own", "musicnn_tags"))
+    judges.require_weights(("own",))
 
 
 def tagged(catalogue):
