@@ -3,8 +3,8 @@
 Command:    python -m experiments.ablate --grid=experiments/grids/evidence.py \
                 --workdir=runs/evidence
 Needs:      make judges
-Time:       on one quiet core 10 minutes for each of the three bases, 1.5 to 3.5 for each
-            of the 15 seeds of a variant, the longer where aiSFX listens too.
+Time:       on one quiet core 10 minutes for each of the three bases, 1.5 to 3.5 for
+            each of the 15 seeds of a variant, the longer where aiSFX listens too.
 Shows:      experiments/RL.md.
 
 Three supervised bases, five seeds each: seeds 0 to 4 start from the first base, 5 to 9
