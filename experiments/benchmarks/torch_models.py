@@ -151,9 +151,14 @@ class AudioEncoder(nn.Module):
                 parts = kernel.reshape(2, 2, stride, stride, folded // stride**2, width)
                 weight = parts.transpose(5, 4, 0, 2, 1, 3)
                 weight = weight.reshape(width, -1, 2 * stride, 2 * stride)
-                self.convs[level].weight.copy_(torch.tensor(weight))
+                _fill(self.convs[level].weight, weight)
                 norm = block["GroupNorm_0"]
-                self.norms[level].weight.copy_(torch.tensor(np.asarray(norm["scale"])))
-                self.norms[level].bias.copy_(torch.tensor(np.asarray(norm["bias"])))
+                _fill(self.norms[level].weight, norm["scale"])
+                _fill(self.norms[level].bias, norm["bias"])
             head = np.asarray(params["audio_head"]["kernel"])
-            self.head.weight.copy_(torch.tensor(head.T))
+            _fill(self.head.weight, head.T)
+
+
+def _fill(parameter: Any, values: Any) -> None:
+    """Write an array into a parameter, which torch types loosely in a list."""
+    parameter.copy_(torch.tensor(np.asarray(values)))
