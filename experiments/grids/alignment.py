@@ -22,9 +22,10 @@ from experiments.settings import AlignConfig
 Changes = dict[str, dict[str, Any]]
 
 
-def variants(num_steps: tuple[int, ...]) -> Changes:
+def variants(scale: str) -> Changes:
     """Return what each variant changes of the alignment; all take equal steps."""
-    first, second, third = num_steps
+    length = parts.lengths(scale, "listeners")
+    first, second, third = length.get("align.num_steps", AlignConfig().num_steps)
     changes: Changes = {
         "three stages": {},
         "one step": {"align.schedule": "joint"},
@@ -45,7 +46,6 @@ def get_grid(scale: str = "full") -> Grid:
     alone = scale == "encoder"
     length = "small" if alone else scale
     aligned = parts.listeners(length, "rewarder")
-    steps = aligned.overrides.get("align.num_steps", AlignConfig().num_steps)
     if alone:
         aligned = dataclasses.replace(
             aligned, overrides={**aligned.overrides, "judge_training.num_steps": 1}
@@ -71,7 +71,7 @@ def get_grid(scale: str = "full") -> Grid:
     return Grid(
         title="Stages of the alignment",
         stages=(aligned,) if alone else separated,
-        variants=tuple(Variant(*variant) for variant in variants(steps).items()),
+        variants=tuple(Variant(*variant) for variant in variants(length).items()),
         reference="three stages",
         metrics=(*(() if alone else parts.quality()), *heard, mixture),
         plot=gaps if alone else ("SI-SDRi, dB", "judge", *gaps),

@@ -21,7 +21,6 @@ from typing import Any
 
 from experiments.ablation.grid import Grid, Metric, Overrides, Variant
 from experiments.grids import alignment, parts
-from experiments.settings import AlignConfig
 from marssep_jax import presets
 from marssep_jax.config import to_dict
 
@@ -67,10 +66,6 @@ def _pathwise(**changes: Any) -> Overrides:
     return _lasting(110, {**PATHWISE, **{f"rl.{k}": v for k, v in changes.items()}})
 
 
-REWARDERS = alignment.variants(AlignConfig().num_steps)
-"""What is changed of the alignment of the encoder that gives the reward; queries stay
-those of the full one."""
-
 AISFX = {"scores:test.judges": ("own", "aisfx")}
 """Asks a judge that others trained too; it takes 0.1 s of a core a clip."""
 
@@ -87,11 +82,6 @@ VARIANTS = (
     Variant(
         "pathwise, signal alone",
         _pathwise(reward="si_sdr", signal_coef=0.0),
-        "pathwise",
-    ),
-    Variant(
-        "pathwise, no stage 2",
-        {**_pathwise(), **REWARDERS["no stage 2"]},
         "pathwise",
     ),
     Variant("pathwise, meaning alone", _pathwise(signal_coef=0.0)),
@@ -115,12 +105,20 @@ def _quality(stage: str, suffix: str) -> tuple[Metric, ...]:
     )
 
 
-def _others(stage: str) -> tuple[Metric, ...]:
-    return (
-        Metric("aiSFX", stage, "text/judge_aisfx", 3),
-        Metric("aiSFX's accuracy", stage, "text/judge_aisfx_accuracy", 3),
-        Metric("aiSFX's margin", stage, "text/judge_aisfx_margin", 3),
-    )
+OTHERS = (
+    Metric("aiSFX", "scores", "text/judge_aisfx", 3),
+    Metric("aiSFX's accuracy", "scores", "text/judge_aisfx_accuracy", 3),
+    Metric("aiSFX's margin", "scores", "text/judge_aisfx_margin", 3),
+)
+
+
+def _no_stage_2(scale: str) -> Variant:
+    """Return the preset with a reward whose encoder skipped a stage of the alignment.
+
+    Queries stay those of the full one.
+    """
+    skipped = alignment.variants(scale)["no stage 2"]
+    return Variant("pathwise, no stage 2", {**_pathwise(), **skipped}, "pathwise")
 
 
 def get_grid(scale: str = "full") -> Grid:
@@ -139,12 +137,12 @@ def get_grid(scale: str = "full") -> Grid:
     return Grid(
         title="Reinforcement against as much supervised training",
         stages=stages,
-        variants=VARIANTS,
+        variants=(*VARIANTS, _no_stage_2(scale)),
         reference="continued, all queries present",
         seeds=tuple(range(SEEDS_A_BASE * NUM_BASES)),
         metrics=(
             *_quality("scores", ""),
-            *_others("scores"),
+            *OTHERS,
             *_quality("family", ", family"),
             Metric("steps", "rl", "steps", 0),
             Metric("s", "rl", "train_s", 0),

@@ -11,10 +11,9 @@ does anything, and with nothing that holds them at the base. Then what one step 
 makes of the last of them, and the same reward's derivative through one mask. Then the
 quickstart's ``score``, which takes one step and is held by the supervised loss and a
 divergence, and the preset ``pathwise``, which is held by that loss and whose reward has
-a signal term and is heard as a waveform. All start from one
-supervised base. The reward is that of the mode, on a batch that stays the same;
-SI-SDRi is that of the validation mixtures, asked in words. A run has collapsed if it
-ends 0.5 dB below its start.
+a signal term and is heard as a waveform. All start from one supervised base. The reward
+is that of the mode, on a batch that stays the same; SI-SDRi is that of the validation
+mixtures, asked in words. A run has collapsed if it ends 0.5 dB below its start.
 """
 
 import dataclasses

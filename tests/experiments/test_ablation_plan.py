@@ -176,6 +176,7 @@ NAMES = (
     "policy",
     "pooling",
     "sources",
+    "stability",
     "test_mask",
 )
 
@@ -193,6 +194,15 @@ def test_grids_that_come_with_the_project(name, tmp_path):
         assert not found.tasks.keys() & plan.tasks.keys()
     with pytest.raises(ValueError, match="scale is 'huge'"):
         load_grid(f"experiments/grids/{name}.py:huge")
+
+
+@pytest.mark.parametrize("scale", ["full", "small"])
+def test_a_rewarder_without_a_stage_takes_as_many_steps(scale, tmp_path):
+    plan = make_plan(load_grid(f"experiments/grids/evidence.py:{scale}"), tmp_path, "")
+    aligned = [t for t in plan.tasks.values() if t.program == "align"]
+    steps = [task.settings["align"]["num_steps"] for task in aligned]
+    assert sorted(middle > 0 for _, middle, _ in steps) == [False, True]
+    assert len({sum(each) for each in steps}) == 1
 
 
 def test_the_alignment_alone(tmp_path):
