@@ -11,6 +11,7 @@ from absl import flags
 from experiments.config_files import check_flag
 from experiments.provenance import machine
 from marssep_jax import interrupts
+from marssep_jax.terminal import drop_output
 
 EXPECTED = (ValueError, OSError, ImportError)
 """What bad input, a full disk or a missing package raise."""
@@ -41,7 +42,7 @@ def run(main: Callable[[], None], argv: list[str] | None = None) -> NoReturn:
         interrupts.check()
         sys.stdout.flush()  # here, where a reader that has gone is known
     except BrokenPipeError:  # such as `head`, which has seen enough: nothing to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(141)
     except KeyboardInterrupt:
         _leave("stopped", 130)

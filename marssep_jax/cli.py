@@ -26,7 +26,7 @@ from marssep_jax.cli_options import (
     serve_parser,
 )
 from marssep_jax.optional import one_line
-from marssep_jax.terminal import complain, line_of, wants_traceback
+from marssep_jax.terminal import complain, drop_output, line_of, wants_traceback
 
 OVERVIEW = """usage: marssep COMMAND ...
 
@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that has gone is known
         return code
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
     except KeyboardInterrupt:
         print(f"{who}: interrupted", file=sys.stderr)

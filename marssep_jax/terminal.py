@@ -57,6 +57,14 @@ class Progress:
             self._bar = None
 
 
+def drop_output() -> None:
+    """Send what is still to be written to standard output nowhere: its reader has gone.
+
+    Otherwise the interpreter tells of it when it ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def line_of(error: BaseException) -> str:
     """Return an error on one line, a kind that nobody expected with its name."""
     text = one_line(error)
