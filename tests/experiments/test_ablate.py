@@ -4,7 +4,6 @@ import json
 import math
 import signal
 import time
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -141,11 +140,13 @@ def get_grid(scale="full"):
 """
 
 
-@pytest.mark.skipif(find_spec("aisfx") is not None, reason="aisfx is installed")
 def test_a_judge_that_is_not_here_is_told_before_anything_runs(program, tmp_path):
     (tmp_path / "needy.py").write_text(NEEDY)
+    hidden = tmp_path / "hidden"  # a package of that name, without weights, comes first
+    (hidden / "aisfx").mkdir(parents=True)
+    (hidden / "aisfx" / "__init__.py").touch()
     argv = (f"--grid={tmp_path / 'needy.py'}", f"--workdir={tmp_path / 'out'}")
-    outcome = program(ABLATE, *argv)
+    outcome = program(ABLATE, *argv, env={"PYTHONPATH": str(hidden)})
     assert outcome.code == 1
     assert "aisfx needs aisfx/" in outcome.err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
