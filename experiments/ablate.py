@@ -47,8 +47,9 @@ def main() -> None:
         for key in left:
             print(key)
         return
-    for names in {tuple(task.test.get("judges", ())) for task in left.values()} - {()}:
-        require_weights(names)
+    require_weights(
+        name for task in left.values() for name in task.test.get("judges", ())
+    )
     folder.mkdir(parents=True, exist_ok=True)
     hear, begun = progress_of("ablate", len(plan.tasks)), time.monotonic()
     done = set(ended)

@@ -10,7 +10,7 @@ Each softmax has the temperature that suits held-out training clips best
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,11 @@ its errors: a few of them then carry the mean log-probability."""
 BATCH = 16
 
 
+def _network_of(name: str) -> str:
+    """Return the network that a judge hears with."""
+    return WORDS.get(name, name)
+
+
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return the names without `OWN`, once each.
 
@@ -52,14 +57,17 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name != OWN))
 
 
-def require_weights(names: Sequence[str]) -> None:
+def require_weights(names: Iterable[str]) -> None:
     """Check that what judges hear with is there, before long work that ends with them.
+
+    Args:
+      names: known ones (`check_names`).
 
     Raises:
       ModuleNotFoundError: a package that carries weights is not installed.
-      ValueError: an unknown judge, or weights with other contents.
+      ValueError: weights with other contents.
     """
-    for network in {WORDS.get(name, name) for name in check_names(names)}:
+    for network in {_network_of(name) for name in names if name != OWN}:
         NETWORKS[network].WEIGHTS.find()
 
 
@@ -97,7 +105,7 @@ def fit_judges(
     heard: dict[str, np.ndarray] = {}
     found: dict[str, JudgeFn] = {}
     for name in names:
-        network = WORDS.get(name, name)
+        network = _network_of(name)
         if network not in ears:
             ears[network] = _Ear(NETWORKS[network], catalogue.sample_rate_hz)
             heard[network] = ears[network].clips(clips, directory)
@@ -108,7 +116,7 @@ def fit_judges(
 
 def credit(name: str) -> dict[str, Any]:
     """Return whose weights a judge has, and under which licence."""
-    weights = NETWORKS[WORDS.get(name, name)].WEIGHTS
+    weights = NETWORKS[_network_of(name)].WEIGHTS
     return {
         key: getattr(weights, key) for key in ("requirement", "licence", "notice")
     } | {"sha256": dict(weights.files)}

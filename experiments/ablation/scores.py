@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments import judges
 from marssep_jax.checks import at_least, one_of, require
 from marssep_jax.config import MASKS
 
@@ -28,13 +29,11 @@ class TestConfig:
 
     def __post_init__(self) -> None:
         """Check numbers and names."""
-        from experiments.judges import check_names  # JAX
-
         at_least(self, 0, "num_mixtures", "num_ratios")
         at_least(self, 2, "num_sources")
         require(bool(self.queries), "queries", self.queries, "one or more")
         one_of(self, "mask", MASKS)
-        check_names(self.judges)
+        judges.check_names(self.judges)
 
 
 class Scores(NamedTuple):
@@ -59,7 +58,7 @@ def score(
     Raises:
       ValueError: a model, a data set or queries that do not fit.
     """
-    from experiments import compiled, judges, scoring  # JAX
+    from experiments import compiled, scoring
     from experiments.datasets import open_data
     from experiments.settings import resolve
     from marssep_jax.bundle import load_bundle, resolve_bundle

@@ -53,13 +53,12 @@ def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
     target or mask more in each of the ``FIXED`` mixtures, divided by their number.
     """
     found = {}
+    policy = [row for row in rows if row["masks"]]
     for name in ("rows", "targets", "masks"):
         others = {key: FIXED[key] for key in FIXED if key != name}
-        line = [
-            r for r in rows if all(r[key] == value for key, value in others.items())
-        ]
+        line = [row for row in policy if others.items() <= row.items()]
         share = 1 if name == "rows" else FIXED["rows"]
-        found[name] = _slope([r for r in line if r["masks"]], name) / share
+        found[name] = _slope(line, name) / share
     found["supervised_rows"] = _slope([r for r in rows if not r["masks"]], "rows")
     return found
 

@@ -71,6 +71,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
 
 
+def _room(row: dict[str, Any]) -> list[str]:
+    """Return arguments, temporary and all memory in GiB."""
+    names = ("argument", "temporary", "peak")
+    return [f"{row[f'{name}_bytes'] / GIB:.2f}" for name in names]
+
+
 def _memory(compiled: list[dict[str, Any]]) -> str:
     rows = [
         (
@@ -78,10 +84,7 @@ def _memory(compiled: list[dict[str, Any]]) -> str:
             row["topology"],
             row["rows"],
             row["group_size"] if row["step"] != "supervised" else "",
-            *(
-                f"{row[f'{name}_bytes'] / GIB:.2f}"
-                for name in ("argument", "temporary", "peak")
-            ),
+            *_room(row),
             "yes" if row["peak_bytes"] < 16e9 else "**no**",
         )
         for row in compiled
@@ -102,8 +105,7 @@ def _sizes(swept: dict[str, Any]) -> str:
             row["rows"],
             row["targets"],
             row["masks"] or "supervised",
-            *(f"{row[f'{n}_bytes'] / GIB:.2f}" for n in ("argument", "temporary")),
-            f"{row['peak_bytes'] / GIB:.2f}",
+            *_room(row),
         )
         for row in rows
     ]

@@ -82,9 +82,8 @@ def test_layouts_that_do_not_fit(changes, message):
 def test_pmap_sees_no_whole_batch():
     settings = settings_of()
     rl = dataclasses.replace(settings.rl, advantage="batch")
-    policy = dataclasses.replace(settings, stage="policy", rl=rl)
     with pytest.raises(ValueError, match="expected 'jit' with config"):
-        dataclasses.replace(policy, parallelism="pmap")
+        dataclasses.replace(settings, rl=rl, parallelism="pmap")
     # Nothing is normalised where the reward's own derivative is all that counts.
-    preset = dataclasses.replace(policy, rl=PATHWISE)
-    assert dataclasses.replace(preset, parallelism="pmap").rl.advantage == "batch"
+    found = dataclasses.replace(settings, rl=PATHWISE, parallelism="pmap")
+    assert found.rl.advantage == "batch"
