@@ -13,6 +13,7 @@ from experiments.ablation.grid import Curve, Grid
 from experiments.ablation.plan import Plan, Task
 from experiments.ablation.tables import line
 from marssep_jax.row_file import RowFile
+from marssep_jax.statistics import t_ci
 from marssep_jax.training.meters import COMPILE_S
 
 AXES = {"samples": "masks heard", "wall_s": "seconds"}
@@ -52,7 +53,8 @@ def read_curves(grid: Grid, plan: Plan, runs: pathlib.Path) -> list[Record]:
 
     Returns:
       ``label``, ``name`` of the variant, ``runs`` (seed -> `Run`, as lists),
-      ``first`` and ``last`` (means over seeds), ``num_runs`` and, where the curve
+      ``first`` and ``last`` (means over seeds), ``change`` (last - first, and its
+      ``change_ci95`` over seeds), ``num_runs`` and, where the curve
       asks for it, ``collapsed`` (how many).
     """
     found = []
@@ -101,12 +103,15 @@ def _described(curve: Curve, variant: str, read: Mapping[str, Run]) -> Record:
     first, last = (
         np.array([run.values[place] for run in read.values()]) for place in (0, -1)
     )
-    record = {
+    interval = t_ci(last - first)
+    record: Record = {
         "label": curve.label,
         "name": variant,
         "runs": {seed: run._asdict() for seed, run in read.items()},
         "first": float(np.mean(first)),
         "last": float(np.mean(last)),
+        "change": float(np.mean(last - first)),
+        "change_ci95": None if interval is None else list(interval),
         "num_runs": len(read),
     }
     if curve.collapse:

@@ -93,6 +93,13 @@ def test_collapses_are_counted_by_the_last_value(read):
     assert np.isclose(read["a"]["last"], 3.8)
 
 
+def test_changes_have_an_interval_over_seeds(read):
+    """Of +0.2 and -0.6: t of one degree is 12.706, and 0.4 the standard error."""
+    assert np.isclose(read["a"]["change"], -0.2)
+    expected = [-0.2 - 12.706 * 0.4, -0.2 + 12.706 * 0.4]
+    assert np.allclose(read["a"]["change_ci95"], expected, atol=1e-3)
+
+
 def test_table_and_picture(read, tmp_path):
     grid = make_grid()
     text = curves.markdown(grid, [*read.values()])
