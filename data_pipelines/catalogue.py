@@ -7,6 +7,7 @@ data set may be larger than memory.
 """
 
 import contextlib
+import glob
 import itertools
 import json
 import os
@@ -103,6 +104,12 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         raise OSError(error.errno, f"cannot write {path} ({reason})") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_drafts(path: pathlib.Path) -> None:
+    """Remove what processes left of a file that were killed while they wrote it."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        draft.unlink(missing_ok=True)
 
 
 def save_array(path: pathlib.Path, array: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_pipelines.catalogue import replacing
+from data_pipelines.catalogue import remove_drafts, replacing
 from data_pipelines.video_decoding import Extracted, Form, UnreadableError, extract
 from data_pipelines.video_sources import Source, stamp
 
@@ -194,11 +194,17 @@ def _finished(
 
 
 def _alone(job: Job, form: Form) -> Outcome:
-    with _pool(1) as pool:
-        try:
+    """Extract what was under way when a worker crashed.
+
+    The crash took the other workers along, in the middle of their files.
+    """
+    try:
+        with _pool(1) as pool:
             return _submit(pool, job, form).result()
-        except BrokenProcessPool:
-            return Outcome(job.id, unreadable=CRASHED)
+    except BrokenProcessPool:
+        return Outcome(job.id, unreadable=CRASHED)
+    finally:
+        remove_drafts(pathlib.Path(job.target))
 
 
 def _pool(count: int) -> concurrent.futures.ProcessPoolExecutor:

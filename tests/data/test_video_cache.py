@@ -92,8 +92,11 @@ class Deadly(str):
 
 def test_processes_and_a_crash(films, cache):
     jobs = jobs_of(films, cache)
-    target = str(cache.path("deadly"))
-    jobs.insert(1, Job("deadly", Source(Deadly("deadly.mp4")), target))
+    target = cache.path("deadly")
+    # Workers are killed in the middle of their files: as the crash may find them.
+    target.parent.mkdir(parents=True)
+    target.with_name(f".{target.name}.1.partial").write_bytes(b"half")
+    jobs.insert(1, Job("deadly", Source(Deadly("deadly.mp4")), str(target)))
     outcomes = {o.id: o.unreadable for o in extract_all(jobs, FORM, 2)}
     assert outcomes.pop("deadly") == CRASHED
     assert outcomes.keys() == films.keys()
