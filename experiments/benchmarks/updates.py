@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -66,7 +67,8 @@ def measure(quick: bool) -> list[Row]:
     """Time the four steps in turn; without PyTorch, ours alone."""
     sizes = QUICK if quick else FULL
     batch = draw_batch(sizes)
-    jobs, reason = our_steps(sizes, batch), ""
+    jobs: dict[str, Job] = {**our_steps(sizes, batch)}
+    reason = ""
     try:
         references.require_cpu()
         from experiments.benchmarks.torch_steps import torch_steps
@@ -108,9 +110,18 @@ def draw_batch(sizes: Sizes) -> MixtureBatch:
     return MixtureBatch(*arrays)
 
 
-def our_steps(sizes: Sizes, batch: MixtureBatch) -> dict[str, Job]:
-    """Return our two steps, each with a state of its own that goes on."""
-    frontend, separator = make_frontend(sizes.frontend), make_separator(sizes.separator)
+def our_steps(
+    sizes: Sizes, batch: MixtureBatch, precision: str = "float32"
+) -> dict[str, "Stepper"]:
+    """Return our two steps, each with a state of its own that goes on.
+
+    Args:
+      sizes: what is trained.
+      batch: of `draw_batch`.
+      precision: of the separator's activations.
+    """
+    frontend = make_frontend(sizes.frontend)
+    separator = make_separator(sizes.separator, jnp.dtype(precision))
     encoder = make_encoder(sizes.encoder, sizes.frontend)
     heard = encoder.init(jax.random.key(1))
     hear = partial(encoder.audio, heard)
@@ -137,16 +148,16 @@ def our_steps(sizes: Sizes, batch: MixtureBatch) -> dict[str, Job]:
     params, model_state = separator.init(key, sizes.frontend)
     placed = jax.device_put(batch)
     return {
-        "supervised": _Stepper(
+        "supervised": Stepper(
             supervised, create_state(key, params, model_state, adam), placed
         ),
-        "policy": _Stepper(
+        "policy": Stepper(
             policy, create_state(key, params, model_state, adamw, advantage), placed
         ),
     }
 
 
-class _Stepper:
+class Stepper:
     """Takes a step at every call."""
 
     def __init__(
@@ -155,5 +166,11 @@ class _Stepper:
         self._update, self._state, self._batch = update, state, batch
 
     def __call__(self) -> Any:
+        """Return what has to be waited for."""
         self._state, metrics = self._update(self._state, self._batch)
         return self._state.params, metrics
+
+    def compiled(self) -> jax.stages.Compiled:
+        """Return the program of a step, for what its compiler says of it."""
+        jitted: Any = self._update
+        return jitted.lower(self._state, self._batch).compile()
