@@ -11,6 +11,7 @@ SUITES = {
     "separate": "separation",
     "files": "files",
     "metrics": "metrics",
+    "preprocess": "preprocessing",
     "input": "input_pipeline",
     "encoder": "encoders",
     "startup": "startup",

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks import compare, input_pipeline, rows, suites, timing
+from experiments.benchmarks import (
+    compare,
+    input_pipeline,
+    preprocessing,
+    rows,
+    suites,
+    timing,
+)
 from experiments.benchmarks.timing import Timing
 from marssep_jax.checkpoint.workdir import write_json
 
@@ -139,6 +146,16 @@ def test_bss_eval_is_compared_with_mir_eval():
     assert row.keys() >= FIELDS
     assert row["largest_difference_db"] < 0.05
     assert "target" not in row  # small sizes say nothing about it
+
+
+def test_preprocessing_is_compared_where_its_references_are():
+    found = suites.measure_suite("preprocess", quick=True)
+    assert [row["name"] for row in found] == list(preprocessing.NAMES)
+    for row in found[:2]:  # librosa; the others need PyTorch
+        assert row.keys() >= FIELDS
+        assert row["largest_difference"] < 1e-5
+    for row in found[2:]:
+        assert "not_measured" in row or row["largest_difference"] < 1e-3
 
 
 def test_waits_are_counted_from_the_end_of_the_step_before():
