@@ -54,13 +54,13 @@ def kept_rows(
     return [row for row in rows if row["name"].partition(".")[0] not in suites]
 
 
-def load_report(path: str, *, quick: bool, name: str = "compare") -> dict[str, Any]:
+def load_report(path: str, *, tiny: bool, name: str = "compare") -> dict[str, Any]:
     """Read an earlier report.
 
     Args:
       path: its file.
       name: of the flag that gives it.
-      quick: whether it is to be one of the small sizes.
+      tiny: whether it is to be one of the sizes for tests.
 
     Raises:
       ValueError: not a report, or one of other sizes.
@@ -72,8 +72,8 @@ def load_report(path: str, *, quick: bool, name: str = "compare") -> dict[str, A
         raise ValueError(f"{name} is {path!r}, expected a report ({error})") from error
     if not is_report:
         raise ValueError(f"{name} is {path!r}, expected a report of this program")
-    if bool(report.get("quick")) is not quick:
-        sizes = "small" if quick else "full"
+    if bool(report.get("tiny")) is not tiny:
+        sizes = "tiny" if tiny else "full"
         raise ValueError(f"{name} is {path!r}, expected a report of the {sizes} sizes")
     return report
 

@@ -1,7 +1,8 @@
 """Which suites there are, and what becomes of one that lacks a package."""
 
 import importlib
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Sequence
 
 from experiments.benchmarks.rows import UNAVAILABLE, Row, not_measured, why_missing
 
@@ -18,17 +19,36 @@ SUITES = {
 }
 """Suite to its module here: ``NAMES`` of its rows, ``measure(quick)`` for them."""
 
+QUICK = "quick"
+GUARDED = ("sampler", "update", "separate", "metrics", "preprocess")
+"""What the suite ``quick`` stands for."""
 
-def measure_suite(suite: str, *, quick: bool) -> list[Row]:
+KEPT_REPORT = pathlib.Path(__file__).parents[1] / "results" / "benchmark.json"
+
+
+def expand(asked: Sequence[str]) -> list[str]:
+    """Return the suites that are asked for, each once.
+
+    Raises:
+      ValueError: none, or one that there is not.
+    """
+    if not asked or set(asked) - {*SUITES, QUICK}:
+        known = ", ".join((QUICK, *SUITES))
+        raise ValueError(f"suite is {','.join(asked)!r}, expected some of {known}")
+    named = [GUARDED if suite == QUICK else (suite,) for suite in asked]
+    return list(dict.fromkeys(suite for group in named for suite in group))
+
+
+def measure_suite(suite: str, *, tiny: bool) -> list[Row]:
     """Return the rows of a suite, in the order of their names.
 
     Args:
       suite: one of ``SUITES``.
-      quick: small sizes, for tests.
+      tiny: sizes for tests.
     """
     module = importlib.import_module(f"experiments.benchmarks.{SUITES[suite]}")
-    rows = or_not_measured(module.NAMES, lambda: module.measure(quick))
-    if quick:  # small sizes say nothing about targets
+    rows = or_not_measured(module.NAMES, lambda: module.measure(tiny))
+    if tiny:  # such sizes say nothing about targets
         for row in rows:
             row.pop("target", None)
             row.pop("reached", None)

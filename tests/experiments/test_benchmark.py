@@ -6,11 +6,13 @@ Nothing here depends on how long anything took.
 import importlib
 import json
 import sys
+from contextlib import nullcontext
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import benchmark
 from experiments.benchmarks import (
     compare,
     input_pipeline,
@@ -116,7 +118,7 @@ def test_the_core_needs_nothing_but_jax(without):
     found = [
         row
         for suite in ("update", "separate")
-        for row in suites.measure_suite(suite, quick=True)
+        for row in suites.measure_suite(suite, tiny=True)
     ]
     measured = {row["name"] for row in found if row.keys() >= FIELDS}
     assert measured == {
@@ -134,7 +136,7 @@ def test_the_core_needs_nothing_but_jax(without):
 )
 def test_suites_without_their_reference(without, suite, package):
     without(package, f"{package}.separation")
-    for row in suites.measure_suite(suite, quick=True):
+    for row in suites.measure_suite(suite, tiny=True):
         assert row == {
             "name": row["name"],
             "not_measured": f"{package} is not installed",
@@ -142,14 +144,14 @@ def test_suites_without_their_reference(without, suite, package):
 
 
 def test_bss_eval_is_compared_with_mir_eval():
-    (row,) = suites.measure_suite("metrics", quick=True)
+    (row,) = suites.measure_suite("metrics", tiny=True)
     assert row.keys() >= FIELDS
     assert row["largest_difference_db"] < 0.05
     assert "target" not in row  # small sizes say nothing about it
 
 
 def test_preprocessing_is_compared_where_its_references_are():
-    found = suites.measure_suite("preprocess", quick=True)
+    found = suites.measure_suite("preprocess", tiny=True)
     assert [row["name"] for row in found] == list(preprocessing.NAMES)
     for row in found[:2]:  # librosa; the others need PyTorch
         assert row.keys() >= FIELDS
@@ -176,7 +178,7 @@ def test_waits_are_counted_from_the_end_of_the_step_before():
 
 def report(**speedups):
     found = [{"name": name, "speedup": value} for name, value in speedups.items()]
-    return {"machine": {}, "quick": False, "rows": found}
+    return {"machine": {}, "tiny": False, "rows": found}
 
 
 def test_what_lost_more_than_15_percent_is_worse():
@@ -192,17 +194,48 @@ def test_what_lost_more_than_15_percent_is_worse():
     assert compare.uncompared(before, after) == ["d"]
 
 
+def test_the_guard_is_of_suites_that_are_kept():
+    assert suites.expand(["metrics", "quick", "startup"])[0] == "metrics"
+    expanded = suites.expand(["quick"])
+    assert set(expanded) <= set(suites.SUITES)
+    assert len(expanded) == len(set(expanded)) > 1
+    kept = compare.load_report(str(suites.KEPT_REPORT), tiny=False)
+    assert {row["name"].partition(".")[0] for row in kept["rows"]} >= set(expanded)
+    for asked in ([], ["nothing"]):
+        with pytest.raises(ValueError, match="expected some of quick, sampler"):
+            suites.expand(asked)
+
+
+@pytest.mark.parametrize(("again", "is_worse"), [(1.9, False), (1.2, True)])
+def test_a_suite_that_lost_is_measured_once_more(monkeypatch, capsys, again, is_worse):
+    asked = []
+
+    def measure(suite, *, tiny):
+        asked.append(suite)
+        return report(**{"b.x": again, "b.y": 1.0})["rows"]
+
+    monkeypatch.setattr(suites, "measure_suite", measure)
+    before = report(**{"a.x": 1.0, "b.x": 2.0, "b.y": 1.0})
+    after = report(**{"a.x": 0.9, "b.x": 1.3, "b.y": 1.5})
+    with pytest.raises(ValueError, match=r"b\.x") if is_worse else nullcontext():
+        benchmark.hold_against(before, after, "kept.json")
+    assert asked == ["b"]
+    told = capsys.readouterr().out
+    assert ("worse: b.x: 2 to 1.3 (-35 %)" in told) is is_worse
+    assert f"3 speedups compared, {int(is_worse)} worse" in told
+
+
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(ValueError, match="expected a report"):
-        compare.load_report(str(path), quick=False)
+        compare.load_report(str(path), tiny=False)
     path.write_text("[]")
     with pytest.raises(ValueError, match="expected a report"):
-        compare.load_report(str(path), quick=False)
+        compare.load_report(str(path), tiny=False)
     write_json(path, report(a=1.0))
-    assert compare.load_report(str(path), quick=False)["rows"]
-    with pytest.raises(ValueError, match="expected a report of the small sizes"):
-        compare.load_report(str(path), quick=True)
+    assert compare.load_report(str(path), tiny=False)["rows"]
+    with pytest.raises(ValueError, match="expected a report of the tiny sizes"):
+        compare.load_report(str(path), tiny=True)
 
 
 def test_rows_are_added_to_those_of_the_same_machine():
@@ -217,7 +250,7 @@ def test_rows_are_added_to_those_of_the_same_machine():
 @pytest.mark.slow
 def test_the_program(program, tmp_path):
     first, second = tmp_path / "a.json", tmp_path / "b.json"
-    options = ("--suite=sampler", "--quick")
+    options = ("--suite=sampler", "--tiny")
     outcome = program("experiments.benchmark", *options, f"--json={first}")
     assert outcome.code == 0, outcome.err
     assert "sampler.beta_vs_uniform" in outcome.out
