@@ -16,7 +16,6 @@ from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 from scipy.special import digamma as host_digamma
 
@@ -31,6 +30,7 @@ from marssep_jax.sampling import (
     quantile_table,
     repeat_patches,
 )
+from marssep_jax.special import digamma, log_gamma
 from marssep_jax.types import MaskPolicy, SampleFn
 
 Bins = Float[Array, "..."]
@@ -43,7 +43,7 @@ def _concentrations(kappa: float, proposal: Bins) -> tuple[Bins, Bins]:
 def _log_normaliser(kappa: float, proposal: Bins) -> Bins:
     """Return ln B(alpha, beta)."""
     alpha, beta = _concentrations(kappa, proposal)
-    return gammaln(alpha) + gammaln(beta) - math.lgamma(2.0 + kappa)
+    return log_gamma(alpha) + log_gamma(beta) - math.lgamma(2.0 + kappa)
 
 
 def beta_log_prob(kappa: float, proposal: Bins, mask: Bins) -> Bins:
