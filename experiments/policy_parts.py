@@ -8,6 +8,7 @@ import jax
 from experiments.build import Parts
 from experiments.settings import Settings
 from marssep_jax import advantages, estimators, rewards, surrogates
+from marssep_jax.annealing import PolicyFn, annealed_policy
 from marssep_jax.config import UpdateConfig
 from marssep_jax.listening import (
     join_anchors,
@@ -137,8 +138,18 @@ def _sampler(settings: Settings) -> MaskPolicy:
     return rows_of_one_draw(family) if settings.parallelism == "pmap" else family
 
 
+def make_policy(settings: Settings) -> MaskPolicy | PolicyFn:
+    """Build the policy that a stage samples from, or that of each of its steps."""
+    if not settings.policy.kappa_start:
+        return _sampler(settings)
+    annealed = annealed_policy(settings.policy, settings.training.num_steps)
+    if settings.parallelism != "pmap":
+        return annealed
+    return lambda step: rows_of_one_draw(annealed(step))
+
+
 def make_hearing(settings: Settings, parts: Parts, params: Params) -> Hearing:
-    """Build what the expected reward of a config is made of.
+    """Build what the expected reward of a config is made of, at the end of the run.
 
     Args:
       settings: the config.

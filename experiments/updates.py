@@ -10,6 +10,7 @@ from experiments.policy_parts import (
     make_advantage,
     make_estimator,
     make_hearing,
+    make_policy,
     make_surrogate,
 )
 from experiments.settings import Settings
@@ -70,7 +71,12 @@ def _policy_stage(settings: Settings, parts: Parts, encoder_params: Params) -> S
     advantage, estimator = make_advantage(config), make_estimator(config)
     hearing = make_hearing(settings, parts, encoder_params)
     update = make_policy_update(
-        *hearing,
+        hearing.separator,
+        hearing.frontend,
+        make_policy(settings),
+        hearing.listen,
+        hearing.anchor,
+        hearing.reward,
         advantage,
         make_surrogate(config),
         tx,

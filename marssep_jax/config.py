@@ -173,6 +173,7 @@ class PolicyConfig:
 
     family: str = "beta"  # paper; or "patch_beta"
     kappa: float = 9.0  # paper
+    kappa_start: float = 0.0  # ours: where training begins; 0 begins at kappa
     noise_patch: tuple[int, int] = (1, 1)  # paper: (frequency rows, time columns)
     action_patch: tuple[int, int] = (8, 8)  # ours: only for "patch_beta"
     sampler: str = "table"  # ours; or "jax"
@@ -180,6 +181,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         """Check the numbers."""
         positive(self, "kappa")
+        at_least(self, 0, "kappa_start")
         one_of(self, "family", ("beta", "patch_beta"))
         one_of(self, "sampler", ("table", "jax"))
         for name in ("noise_patch", "action_patch"):

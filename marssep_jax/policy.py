@@ -1,102 +1,39 @@
-"""The factorised Beta mask policy (method section 1), in closed form.
+"""Policies of masks: how they are drawn, and how likely they are.
 
-pi(M | P) = prod over bins of Beta(M; alpha, beta), alpha = 1 + kappa P,
-beta = 1 + kappa (1 - P). What that choice gives, used throughout:
-
-- alpha + beta = 2 + kappa is constant: its lgamma and digamma are two numbers;
-- alpha, beta >= 1: no logarithm of P occurs anywhere, so P = 0 and P = 1 need no
-  guard and keep their exact value and gradient;
-- the normaliser depends on P alone, so one serves all masks of a group.
-
-All of it is float32, whatever the network's activations are.
+Their densities are those of `marssep_jax.beta`, their samplers those of
+`marssep_jax.sampling`.
 """
 
-import math
 from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.special import digamma as host_digamma
 
+from marssep_jax.beta import (
+    Bins,
+    Number,
+    beta_entropy,
+    beta_kl,
+    beta_log_prob,
+    beta_mean,
+)
 from marssep_jax.config import MASKS, PolicyConfig
-from marssep_jax.sampling import (
+from marssep_jax.quantiles import (
+    Concentration,
+    Kappa,
     check_kappa,
+    number_of,
+    quantile_table,
+)
+from marssep_jax.sampling import (
     check_patch,
-    clamp_mask,
     draw_by_rejection,
     draw_by_table,
     draw_with_path,
-    quantile_table,
     repeat_patches,
 )
-from marssep_jax.special import digamma, log_gamma
 from marssep_jax.types import MaskPolicy, SampleFn
-
-Bins = Float[Array, "..."]
-
-
-def _concentrations(kappa: float, proposal: Bins) -> tuple[Bins, Bins]:
-    return 1.0 + kappa * proposal, 1.0 + kappa * (1.0 - proposal)
-
-
-def _log_normaliser(kappa: float, proposal: Bins) -> Bins:
-    """Return ln B(alpha, beta)."""
-    alpha, beta = _concentrations(kappa, proposal)
-    return log_gamma(alpha) + log_gamma(beta) - math.lgamma(2.0 + kappa)
-
-
-def beta_log_prob(kappa: float, proposal: Bins, mask: Bins) -> Bins:
-    """Return ln pi(M | P) of every bin, in nats (section 1).
-
-    kappa P ln M + kappa (1 - P) ln(1 - M) - ln B(alpha, beta).
-
-    Args:
-      kappa: concentration.
-      proposal: P in [0, 1].
-      mask: M. A value at an end of the support (an ideal binary mask, or a sample
-        rounded to bfloat16) counts as the nearest one a sampler can give, where
-        density and gradient are finite; samples are not changed by this.
-
-    Returns:
-      Log-density per bin, of the shape that the two broadcast to.
-    """
-    proposal = proposal.astype(jnp.float32)
-    mask = clamp_mask(mask.astype(jnp.float32))
-    # P ln M + (1 - P) ln(1 - M), written with P once: its gradient is one product.
-    rest = jnp.log1p(-mask)
-    score = rest + proposal * (jnp.log(mask) - rest)
-    return kappa * score - _log_normaliser(kappa, proposal)
-
-
-def beta_entropy(kappa: float, proposal: Bins) -> Bins:
-    """Return the differential entropy of every bin, in nats (section 1).
-
-    ln B(alpha, beta) - kappa P psi(alpha) - kappa (1 - P) psi(beta)
-    + kappa psi(2 + kappa).
-    """
-    proposal = proposal.astype(jnp.float32)
-    alpha, beta = _concentrations(kappa, proposal)
-    surprise = proposal * digamma(alpha) + (1.0 - proposal) * digamma(beta)
-    constant = kappa * float(host_digamma(2.0 + kappa))
-    return _log_normaliser(kappa, proposal) - kappa * surprise + constant
-
-
-def beta_kl(kappa: float, p: Bins, q: Bins) -> Bins:
-    """Return KL(pi_p || pi_q) of every bin, in nats (section 1).
-
-    ln B_q - ln B_p + kappa (P - Q) (psi(alpha_p) - psi(beta_p)). The term with
-    psi(alpha + beta) is absent because both sums are 2 + kappa.
-    """
-    p, q = p.astype(jnp.float32), q.astype(jnp.float32)
-    alpha, beta = _concentrations(kappa, p)
-    lever = kappa * (p - q) * (digamma(alpha) - digamma(beta))
-    return _log_normaliser(kappa, q) - _log_normaliser(kappa, p) + lever
-
-
-def beta_mean(kappa: float, proposal: Bins) -> Bins:
-    """Return the mean mask (1 + kappa P) / (2 + kappa) (section 1)."""
-    return (1.0 + kappa * proposal.astype(jnp.float32)) / (2.0 + kappa)
 
 
 def _identity(proposal: Bins) -> Bins:
@@ -104,12 +41,20 @@ def _identity(proposal: Bins) -> Bins:
     return proposal.astype(jnp.float32)
 
 
+def _checked(kappa: Kappa) -> Number:
+    number = number_of(kappa)
+    if not isinstance(number, Array):  # others were checked when they were made
+        check_kappa(number)
+    return number
+
+
 def _make_samplers(
-    kappa: float, noise_patch: tuple[int, int], sampler: str
+    kappa: Kappa, noise_patch: tuple[int, int], sampler: str
 ) -> dict[str, SampleFn]:
     check_patch("noise_patch", noise_patch)
     if sampler == "table":
-        quantile_table(float(kappa))  # pays for the table here, not inside a jit
+        if not isinstance(kappa, Concentration):
+            quantile_table(float(kappa))  # pays for the table here, not inside a jit
         draw = partial(draw_by_table, kappa=kappa, noise_patch=noise_patch)
         return {
             "sample": draw,
@@ -126,7 +71,7 @@ def _make_samplers(
 
 
 def beta_policy(
-    kappa: float = 9.0,
+    kappa: Kappa = 9.0,
     noise_patch: tuple[int, int] = (1, 1),
     sampler: str = "table",
 ) -> MaskPolicy:
@@ -143,7 +88,8 @@ def beta_policy(
     ``patch_beta_policy`` is coarse too, and exact.
 
     Args:
-      kappa: concentration, > 0. The paper's best is 9.
+      kappa: concentration, > 0. The paper's best is 9. One of `make_concentration`
+        may be an argument of a compiled function, and change from call to call.
       noise_patch: (frequency rows, time columns) that share a uniform; (1, 1) is
         the paper's policy.
       sampler: ``"table"``, or ``"jax"`` for ``jax.random.beta``.
@@ -154,13 +100,13 @@ def beta_policy(
     Raises:
       ValueError: an argument out of range, or shared noise with ``"jax"``.
     """
-    check_kappa(kappa)
+    number = _checked(kappa)
     return MaskPolicy(
-        log_prob=partial(beta_log_prob, kappa),
-        entropy=partial(beta_entropy, kappa),
-        kl=partial(beta_kl, kappa),
+        log_prob=partial(beta_log_prob, number),
+        entropy=partial(beta_entropy, number),
+        kl=partial(beta_kl, number),
         mode=_identity,
-        mean=partial(beta_mean, kappa),
+        mean=partial(beta_mean, number),
         **_make_samplers(kappa, noise_patch, sampler),
     )
 
@@ -202,7 +148,7 @@ def _share(values: Bins, patch: tuple[int, int], like: Bins) -> Bins:
 
 
 def patch_beta_policy(
-    kappa: float = 9.0, patch: tuple[int, int] = (8, 8)
+    kappa: Kappa = 9.0, patch: tuple[int, int] = (8, 8)
 ) -> MaskPolicy:
     """Build the policy whose action is one Beta variate per patch (ours).
 
@@ -218,7 +164,7 @@ def patch_beta_policy(
     bins a patch), so a clip range of eps lets the patch itself move about n eps.
 
     Args:
-      kappa: concentration of a patch's Beta, > 0.
+      kappa: concentration of a patch's Beta, > 0, of either kind.
       patch: (frequency rows, time columns); patches at the far edges are smaller
         where the grid is no multiple of it.
 
@@ -229,7 +175,7 @@ def patch_beta_policy(
     Raises:
       ValueError: an argument out of range.
     """
-    check_kappa(kappa)
+    number = _checked(kappa)
     check_patch("patch", patch)
 
     def coarse(draw: SampleFn) -> SampleFn:
@@ -241,22 +187,22 @@ def patch_beta_policy(
 
     def log_prob(proposal: Bins, mask: Bins) -> Bins:
         action = mask[..., :: patch[0], :: patch[1]]
-        value = beta_log_prob(kappa, average_patches(proposal, patch), action)
+        value = beta_log_prob(number, average_patches(proposal, patch), action)
         return _share(value, patch, mask)
 
     def entropy(proposal: Bins) -> Bins:
-        value = beta_entropy(kappa, average_patches(proposal, patch))
+        value = beta_entropy(number, average_patches(proposal, patch))
         return _share(value, patch, proposal)
 
     def kl(p: Bins, q: Bins) -> Bins:
         averages = (average_patches(each, patch) for each in (p, q))
-        return _share(beta_kl(kappa, *averages), patch, p)
+        return _share(beta_kl(number, *averages), patch, p)
 
     def mode(proposal: Bins) -> Bins:
         return _spread(average_patches(proposal, patch), patch, proposal)
 
     def mean(proposal: Bins) -> Bins:
-        average = beta_mean(kappa, average_patches(proposal, patch))
+        average = beta_mean(number, average_patches(proposal, patch))
         return _spread(average, patch, proposal)
 
     draws = _make_samplers(kappa, (1, 1), "table")
@@ -266,11 +212,12 @@ def patch_beta_policy(
     )
 
 
-def make_mask_policy(config: PolicyConfig) -> MaskPolicy:
-    """Build the policy that a config names."""
+def make_mask_policy(config: PolicyConfig, kappa: Kappa | None = None) -> MaskPolicy:
+    """Build the policy that a config names, with its kappa or another."""
+    kappa = config.kappa if kappa is None else kappa
     if config.family == "patch_beta":
-        return patch_beta_policy(config.kappa, config.action_patch)
-    return beta_policy(config.kappa, config.noise_patch, config.sampler)
+        return patch_beta_policy(kappa, config.action_patch)
+    return beta_policy(kappa, config.noise_patch, config.sampler)
 
 
 def mask_sampler(name: str, config: PolicyConfig) -> SampleFn | None:

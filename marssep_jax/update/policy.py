@@ -6,6 +6,7 @@ between sampling and update would make the first ratio differ from 1.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from marssep_jax.estimators import Estimator
+from marssep_jax.annealing import PolicyFn, policy_at
+from marssep_jax.estimators import Estimator, score_estimator
 from marssep_jax.features import Frontend
 from marssep_jax.objectives import Objective, Scene, analyse_scene
 from marssep_jax.rollout import RolloutFn, make_rollout
@@ -86,8 +88,9 @@ class _Recipe(NamedTuple):
     separator: SeparatorFn
     frontend: Frontend
     anchor: AnchorFn
-    rollout: RolloutFn
-    loss: LessonLoss
+    policy: MaskPolicy | PolicyFn
+    rollout: Callable[[MaskPolicy], RolloutFn]
+    loss: Callable[[MaskPolicy], LessonLoss]
     tx: optax.GradientTransformation
     inner_epochs: int
     old_refresh: int
@@ -143,7 +146,8 @@ def _step(
         logits_old = logits_fn(state.old_params)
     if state.ref_params is not None:
         proposal_ref = jax.nn.sigmoid(logits_fn(state.ref_params))
-    drawn, advantage_state, monitors = recipe.rollout(
+    policy = policy_at(recipe.policy, state.step)
+    drawn, advantage_state, monitors = recipe.rollout(policy)(
         jax.random.fold_in(state.key, state.step),
         jax.nn.sigmoid(logits_old),
         scene.features,
@@ -154,7 +158,7 @@ def _step(
     carry = (state.params, state.opt_state)
     (params, opt_state), metrics = run_epochs(
         recipe.tx,
-        recipe.loss,
+        recipe.loss(policy),
         lesson,
         logits_fn,
         carry,
@@ -177,7 +181,7 @@ def _step(
 def make_policy_update(
     separator: SeparatorFn,
     frontend: Frontend,
-    policy: MaskPolicy,
+    policy: MaskPolicy | PolicyFn,
     listen: ListenFn,
     anchor: AnchorFn,
     reward: RewardFn,
@@ -208,7 +212,8 @@ def make_policy_update(
     Args:
       separator: forward pass, run with frozen statistics.
       frontend: signal front end.
-      policy: distribution of masks around a proposal.
+      policy: distribution of masks around a proposal, or that of each step, such as
+        `marssep_jax.annealing.annealed_policy`.
       listen: mask -> what the reward's encoder hears.
       anchor: batch -> anchors z*.
       reward: estimate -> one scalar per mask.
@@ -236,12 +241,20 @@ def make_policy_update(
         entropy_coef, kl_old_coef, kl_ref_coef, supervised_coef, gain_coef
     )
     _check_numbers(coefs, objective, inner_epochs, old_refresh)
-    rollout = make_rollout(policy, listen, reward, advantage, group_size, estimator)
-    loss = make_policy_loss(policy, surrogate, coefs, objective)
+    if estimator is None:
+        estimator = score_estimator(group_size)
+
+    def rollout(policy: MaskPolicy) -> RolloutFn:
+        return make_rollout(policy, listen, reward, advantage, group_size, estimator)
+
+    def loss(policy: MaskPolicy) -> LessonLoss:
+        return make_policy_loss(policy, surrogate, coefs, objective)
+
     recipe = _Recipe(
         separator,
         frontend,
         anchor,
+        policy,
         rollout,
         loss,
         tx,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from marssep_jax import sampling
+from marssep_jax import quantiles, sampling
 
 KAPPA = 9.0
 PROPOSALS = (0.001, 0.05, 0.3, 0.5, 0.77, 0.97)
@@ -56,9 +56,9 @@ def test_table_error_between_nodes(kappa, bound):
     tails = np.logspace(-7, -3, 60)
     inner = np.linspace(0.001, 0.999, 60)
     grid = np.concatenate([[0.0], tails, inner, 1 - tails, [1.0]])
-    table = sampling.quantile_table(kappa)
+    table = quantiles.quantile_table(kappa)
     corners = [
-        sampling._corner(sampling._coordinate(jnp.asarray(grid, jnp.float32)), count)
+        sampling._corner(quantiles.coordinate(jnp.asarray(grid, jnp.float32)), count)
         for count in table.shape
     ]
     row = sampling.Corner(*(part[:, None] for part in corners[0]))
@@ -173,8 +173,8 @@ def test_repeat_patches_by_hand():
 
 
 def test_one_table_per_kappa_that_nobody_can_change():
-    table = sampling.quantile_table(KAPPA)
-    assert sampling.quantile_table(KAPPA) is table
+    table = quantiles.quantile_table(KAPPA)
+    assert quantiles.quantile_table(KAPPA) is table
     with pytest.raises(ValueError, match="read-only"):
         table[0, 0] = 1.0
     # F^-1(u; P) = 1 - F^-1(1 - u; 1 - P); two float32 roundings apart.
@@ -184,7 +184,7 @@ def test_one_table_per_kappa_that_nobody_can_change():
 @pytest.mark.parametrize("kappa", [0.0, -1.0, float("nan"), float("inf")])
 def test_kappa_must_be_positive(kappa):
     with pytest.raises(ValueError, match=r"kappa is .*, expected a positive number"):
-        sampling.quantile_table(kappa)
+        quantiles.quantile_table(kappa)
 
 
 def test_shared_noise_needs_a_grid():
@@ -198,13 +198,13 @@ def test_shared_noise_needs_a_grid():
 def test_slopes_are_the_implicit_derivative(kappa):
     # -(dF / dP) / f at the table's own nodes, F differentiated by differences.
     rows, columns = slice(8, -8, 12), slice(8, -8, 24)
-    p = sampling._nodes(sampling.NUM_ROWS)[rows, None]
-    u = sampling._nodes(sampling.NUM_COLUMNS)[None, columns]
+    p = quantiles._nodes(quantiles.NUM_ROWS)[rows, None]
+    u = quantiles._nodes(quantiles.NUM_COLUMNS)[None, columns]
     m = beta(p, kappa).ppf(u)
     step = 1e-5
     rise = (beta(p + step, kappa).cdf(m) - beta(p - step, kappa).cdf(m)) / (2 * step)
     expected = -rise / beta(p, kappa).pdf(m)
-    found = sampling.slope_table(kappa)[rows, columns]
+    found = quantiles.slope_table(kappa)[rows, columns]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -68,6 +68,7 @@ def test_wrong_types(key, value, expected):
             "'mlbp', 'mean', 'max', 'weighted', 'te",
         ),
         ("policy.kappa", -1.0, "> 0"),
+        ("policy.kappa_start", -1.0, ">= 0"),
         ("policy.family", "gauss", "'beta' or 'patch_beta'"),
         ("policy.sampler", "dice", "'table' or 'jax'"),
         ("rl.group_size", 0, ">= 1"),
