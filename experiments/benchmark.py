@@ -5,6 +5,7 @@ Examples:
   python -m experiments.benchmark --suite=quick
   python -m experiments.benchmark --suite=sampler,separate --tiny
   python -m experiments.benchmark --suite=files
+  python -m experiments.benchmark --suite=roofline --trace=traces --json=roofline.json
   python -m experiments.benchmark --suite=update --json=benchmark.json --add
   python -m experiments.benchmark --json=new.json \
       --compare=experiments/results/benchmark.json
@@ -35,6 +36,7 @@ COMPARE = flags.DEFINE_string(
     f"An earlier report to be no worse than; of suite {QUICK} the one that is kept.",
 )
 JSON = flags.DEFINE_string("json", None, "Write the report to this file.")
+TRACE = flags.DEFINE_string("trace", None, "Keep the roofline's profiles here.")
 ADD = flags.DEFINE_bool("add", False, "Keep the file's rows of other suites.")
 
 
@@ -48,6 +50,8 @@ def main() -> None:
     from marssep_jax.cli_options import check_json
 
     asked = expand(SUITE.value)
+    if TRACE.value and "roofline" not in asked:
+        raise ValueError(f"trace is {TRACE.value!r}, expected --suite=roofline with it")
     check_json(JSON.value)
     against = COMPARE.value
     if against is None and QUICK in SUITE.value and not TINY.value:
@@ -57,7 +61,8 @@ def main() -> None:
     for suite in asked:
         interrupts.check()
         begun = time.monotonic()
-        found["rows"] += measure_suite(suite, tiny=TINY.value)
+        options = {"trace": TRACE.value} if suite == "roofline" else {}
+        found["rows"] += measure_suite(suite, tiny=TINY.value, **options)
         print(f"{suite}: {time.monotonic() - begun:.0f} s", flush=True)
         if JSON.value:
             write_json(pathlib.Path(JSON.value), found)

@@ -65,6 +65,23 @@ def load_report(path: str, *, tiny: bool, name: str = "compare") -> dict[str, An
     Raises:
       ValueError: not a report, or one of other sizes.
     """
+    report = read_report(path, name=name)
+    if bool(report.get("tiny")) is not tiny:
+        sizes = "tiny" if tiny else "full"
+        raise ValueError(f"{name} is {path!r}, expected a report of the {sizes} sizes")
+    return report
+
+
+def read_report(path: str, *, name: str) -> dict[str, Any]:
+    """Read a report of any sizes.
+
+    Args:
+      path: its file.
+      name: of the flag that gives it.
+
+    Raises:
+      ValueError: not a report.
+    """
     try:
         report = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         is_report = isinstance(report, dict) and isinstance(report["rows"], list)
@@ -72,10 +89,7 @@ def load_report(path: str, *, tiny: bool, name: str = "compare") -> dict[str, An
         raise ValueError(f"{name} is {path!r}, expected a report ({error})") from error
     if not is_report:
         raise ValueError(f"{name} is {path!r}, expected a report of this program")
-    if bool(report.get("tiny")) is not tiny:
-        sizes = "tiny" if tiny else "full"
-        raise ValueError(f"{name} is {path!r}, expected a report of the {sizes} sizes")
-    return report
+    return dict(report)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from experiments.benchmarks.rows import UNAVAILABLE, Row, not_measured, why_missing
 
@@ -16,6 +17,7 @@ SUITES = {
     "input": "input_pipeline",
     "encoder": "encoders",
     "startup": "startup",
+    "roofline": "roofline",
 }
 """Suite to its module here: ``NAMES`` of its rows, ``measure(quick)`` for them."""
 
@@ -39,15 +41,16 @@ def expand(asked: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(suite for group in named for suite in group))
 
 
-def measure_suite(suite: str, *, tiny: bool) -> list[Row]:
+def measure_suite(suite: str, *, tiny: bool, **options: Any) -> list[Row]:
     """Return the rows of a suite, in the order of their names.
 
     Args:
       suite: one of ``SUITES``.
       tiny: sizes for tests.
+      options: of the suite's own.
     """
     module = importlib.import_module(f"experiments.benchmarks.{SUITES[suite]}")
-    rows = or_not_measured(module.NAMES, lambda: module.measure(tiny))
+    rows = or_not_measured(module.NAMES, lambda: module.measure(tiny, **options))
     if tiny:  # such sizes say nothing about targets
         for row in rows:
             row.pop("target", None)
