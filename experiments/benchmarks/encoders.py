@@ -57,7 +57,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _imagebind(quick: bool) -> list[Row]:
-    references.require_cpu()
+    device = references.torch_device()
     config = IMAGEBIND
     if quick:
         config = dataclasses.replace(
@@ -74,7 +74,8 @@ def _imagebind(quick: bool) -> list[Row]:
     mel = _noise(1 if quick else NUM_CLIPS, config.mel_rows, config.mel_frames)
     import torch
 
-    theirs = torch.from_numpy(mel[:, None, None])  # one clip a recording
+    published.to(device)
+    theirs = torch.tensor(mel[:, None, None], device=device)  # one clip a recording
     scale = 20.0  # of the published vectors; ours have unit length
     return _rows(
         NAMES[0],
@@ -83,12 +84,13 @@ def _imagebind(quick: bool) -> list[Row]:
         mel,
         lambda: published({"audio": theirs})["audio"] / scale,
         f"imagebind-unofficial {references.version('imagebind-unofficial')}",
+        device,
         quick,
     )
 
 
 def _clap(quick: bool) -> list[Row]:
-    references.require_cpu()
+    device = references.torch_device()
     config = dataclasses.replace(HTSAT_TINY, text=SMALL_WORDS)
     if quick:
         config = ClapConfig(SMALL_CLAP, SMALL_WORDS, embed_dim=16)
@@ -101,7 +103,8 @@ def _clap(quick: bool) -> list[Row]:
     mel = _noise(1 if quick else NUM_CLIPS, frames, config.audio.num_mel_bins)
     import torch
 
-    theirs = torch.from_numpy(mel[:, None])
+    published.to(device)
+    theirs = torch.tensor(mel[:, None], device=device)
     return _rows(
         NAMES[1],
         model.audio,
@@ -109,6 +112,7 @@ def _clap(quick: bool) -> list[Row]:
         mel,
         lambda: published.get_audio_features(theirs).pooler_output,
         f"transformers {references.version('transformers')}",
+        device,
         quick,
     )
 
@@ -132,6 +136,7 @@ def _rows(
     mel: np.ndarray,
     published: Callable[[], Any],
     credit: str,
+    device: str,
     quick: bool,
 ) -> list[Row]:
     """Time both, after a check that they compute the same."""
@@ -142,9 +147,13 @@ def _rows(
 
     def reference() -> Any:
         with torch.inference_mode():
-            return published()
+            found = published()
+        references.finish(device)
+        return found
 
-    difference = float(np.abs(ours(params, placed) - reference().numpy()).max())
+    with references.full_float32(device):
+        found = reference().cpu().numpy()
+        difference = float(np.abs(ours(params, placed) - found).max())
     if difference > LARGEST_DIFFERENCE:
         raise ValueError(
             f"difference of {name} is {difference:.3g}, expected at most "
@@ -155,6 +164,8 @@ def _rows(
         1 if quick else ROUNDS,
     )
     credit = f"{credit}, PyTorch {references.version('torch')}"
+    if device == "cuda":
+        credit += f", {references.SAME_PRODUCTS}"
     row = ratio_row(
         name,
         times["ours"],

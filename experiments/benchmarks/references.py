@@ -2,7 +2,7 @@
 
 Some packages' own start asks for others that have no wheel or are not needed here;
 their modules are then imported without it, beside stand-ins for what they only name.
-PyTorch runs on the CPU, so nothing is compared with it where JAX runs elsewhere.
+PyTorch runs where JAX does, on the CPU or an NVIDIA GPU, or is not compared with.
 """
 
 import contextlib
@@ -24,26 +24,75 @@ from marssep_jax.encoders.imagebind import ImageBindConfig
 IMAGEBIND_MODALITIES = {"audio": "audio", "image": "vision", "text": "text"}
 """Our names and the published ones."""
 
+SAME_PRODUCTS = "TF32 on both sides"
+"""What rows on a GPU say of float32."""
+
 
 def version(package: str) -> str:
     """Return the version of an installed package."""
     return importlib.metadata.version(package)
 
 
-def require_cpu() -> None:
-    """Give PyTorch the cores that JAX has.
+def torch_device() -> str:
+    """Return PyTorch's name of the device that JAX computes on, set up as JAX's is.
+
+    On the CPU PyTorch gets as many threads as JAX has cores. On a GPU float32
+    products are TF32, which is JAX's default there, and the fastest convolution is
+    looked for, as XLA does.
 
     Raises:
-      NotMeasuredError: JAX runs on something else than the CPU.
+      NotMeasuredError: PyTorch cannot compute there.
       ModuleNotFoundError: PyTorch is not installed.
     """
-    if jax.default_backend() != "cpu":
-        raise NotMeasuredError(
-            f"the reference runs on the CPU and JAX on {jax.default_backend()}"
-        )
+    backend = jax.default_backend()
+    if backend not in ("cpu", "gpu"):
+        raise NotMeasuredError(f"JAX runs on {backend}, PyTorch here on CPU or GPU")
     import torch
 
-    torch.set_num_threads(num_cores())
+    if backend == "cpu":
+        torch.set_num_threads(num_cores())
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise NotMeasuredError("JAX runs on the GPU, and this PyTorch finds none")
+    _allow_tf32(True)
+    torch.backends.cudnn.benchmark = True
+    return "cuda"
+
+
+def finish(device: str) -> None:
+    """Wait until PyTorch has done all that it was told to."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+@contextlib.contextmanager
+def full_float32(device: str) -> Iterator[None]:
+    """Multiply in full float32 on both sides.
+
+    That is for comparing values: products in TF32 differ from the fourth digit on,
+    by what was added up first.
+
+    Args:
+      device: of `torch_device`.
+    """
+    if device == "cpu":  # nothing else there
+        yield
+        return
+    _allow_tf32(False)
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield
+    finally:
+        _allow_tf32(True)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def keep_torchaudio_from_its_libraries() -> None:

@@ -109,6 +109,8 @@ class Separator(nn.Module):
 class AudioEncoder(nn.Module):
     """The small encoder's hearing, on log magnitudes, as strided convolutions."""
 
+    floor: torch.Tensor
+
     def __init__(self, widths: Sequence[int], num_rows: int, embed_dim: int) -> None:
         super().__init__()
         self.strides = (AUDIO_STRIDE, *(2 for _ in widths[1:]))
@@ -122,14 +124,14 @@ class AudioEncoder(nn.Module):
         )
         rows = num_rows // int(np.prod(self.strides))
         self.head = nn.Linear(2 * widths[-1] * rows, embed_dim, bias=False)
+        floor = torch.tensor(RELATIVE_FLOOR).log()
+        self.register_buffer("floor", floor, persistent=False)
 
     def forward(self, log_mag: torch.Tensor) -> torch.Tensor:
         """Return unit vectors [b, d] of log magnitudes [b, h, w]."""
         power = torch.logsumexp(2.0 * log_mag, dim=(-2, -1), keepdim=True)
         level = 0.5 * (power - np.log(log_mag[0].numel()))
-        value = torch.logaddexp(
-            log_mag - level, torch.tensor(RELATIVE_FLOOR).log().to(log_mag)
-        )[:, None]
+        value = torch.logaddexp(log_mag - level, self.floor)[:, None]
         for conv, norm, stride in zip(
             self.convs, self.norms, self.strides, strict=True
         ):

@@ -1,11 +1,13 @@
 """The supervised and the policy step in PyTorch, as a user would write them.
 
-Eager, float32, one loop over the targets and one over the masks of the group;
-`torch.distributions` for the Beta, automatic differentiation for the rest. The work
-is that of `marssep_jax.update`, hyperparameters and all.
+One loop over the targets and one over the masks of the group; `torch.distributions`
+for the Beta, automatic differentiation for the rest. The work is that of
+`marssep_jax.update`, hyperparameters and all. Everything is float32, apart from what
+the network does inside; `torch_steps` decides that, the device and whether to compile.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.distributions import Beta, kl_divergence
@@ -19,19 +21,29 @@ from marssep_jax.sampling import MASK_MARGIN
 
 KAPPA, CLIP_EPS, ENTROPY_COEF, KL_COEF, CLIP_NORM = 9.0, 0.2, 0.1, 0.01, 1.0
 
+Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Logits [b, k, h, w] of log magnitudes [b, h, w] and queries [b, k, d]."""
+
 
 class Frontend:
-    """STFT and log-frequency grid, the grid by a bilinear sampler."""
+    """STFT and log-frequency grid, the grid by a bilinear sampler.
 
-    def __init__(self, config: FrontendConfig) -> None:
+    Attributes:
+      config: geometry.
+      window: of the STFT, on the device that everything has to be on.
+    """
+
+    def __init__(self, config: FrontendConfig, device: str = "cpu") -> None:
         self.config = config
-        self.window = torch.hann_window(config.n_fft)
+        self.window = torch.hann_window(config.n_fft, device=device)
         base = config.warp_base
         half_sum, half_gap = (base + 1) / 2, (base - 1) / 2
         rows = torch.linspace(-1, 1, config.num_rows, dtype=torch.float64)
         bins = torch.linspace(-1, 1, config.num_bins, dtype=torch.float64)
-        self._row_bins = (base ** ((rows + 1) / 2) - half_sum) / half_gap
-        self._bin_rows = 2 * torch.log(half_gap * bins + half_sum) / math.log(base) - 1
+        row_bins = (base ** ((rows + 1) / 2) - half_sum) / half_gap
+        bin_rows = 2 * torch.log(half_gap * bins + half_sum) / math.log(base) - 1
+        self._row_bins = _places(row_bins, config.num_frames).to(device)
+        self._bin_rows = _places(bin_rows, config.num_frames).to(device)
 
     def stft(self, waveform: torch.Tensor) -> torch.Tensor:
         """Transform [b, t] to [b, f, n]."""
@@ -71,14 +83,19 @@ class Frontend:
 
     @staticmethod
     def _sample(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        columns = torch.linspace(-1, 1, values.shape[-1], dtype=torch.float64)
-        y, x = torch.meshgrid(places, columns, indexing="ij")
-        grid = torch.stack([x, y], -1).to(values).expand(len(values), -1, -1, -1)
+        grid = places.expand(len(values), -1, -1, -1)
         return functional.grid_sample(values[:, None], grid, align_corners=True)[:, 0]
 
 
+def _places(rows: torch.Tensor, num_columns: int) -> torch.Tensor:
+    """Return where a sampler looks [1, h, w, 2] for rows between -1 and 1."""
+    columns = torch.linspace(-1, 1, num_columns, dtype=rows.dtype)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y], -1)[None].float()
+
+
 def supervised_loss(
-    model: Separator, frontend: Frontend, target: torch.Tensor, query: torch.Tensor
+    model: Network, frontend: Frontend, target: torch.Tensor, query: torch.Tensor
 ) -> torch.Tensor:
     """Return the weighted cross-entropy against binary masks.
 
@@ -92,13 +109,13 @@ def supervised_loss(
     magnitude, log_mag = frontend.log_magnitude(sum(spectra[1:], spectra[0]))
     proposal = torch.sigmoid(model(log_mag, query))
     weight = magnitude.log1p().clamp(WEIGHT_MIN, WEIGHT_MAX)
-    loss = torch.zeros(())
+    losses = []
     for k, spectrum in enumerate(spectra):
         wins = frontend.warp(spectrum.abs()) > 0.5 * (magnitude + SILENCE_FLOOR)
-        loss = loss + functional.binary_cross_entropy(
-            proposal[:, k], wins.float(), weight
+        losses.append(
+            functional.binary_cross_entropy(proposal[:, k], wins.float(), weight)
         )
-    return loss / len(spectra)
+    return torch.stack(losses).mean()
 
 
 def descend(
@@ -167,19 +184,19 @@ def policy_loss(
     deviation = reward.std(0, correction=0)
     advantage = (reward - reward.mean(0)) / (deviation + ADVANTAGE_EPS)
     policy = beta(proposal)
-    objective = torch.zeros(())
+    gains = []
     for mask, gain in zip(masks, advantage, strict=True):
         ratio = torch.exp(policy.log_prob(mask) - old.log_prob(mask))
         gain = gain[..., None, None]
         near = ratio.clamp(1.0 - CLIP_EPS, 1.0 + CLIP_EPS)
-        objective = objective + torch.minimum(ratio * gain, near * gain).mean()
-    objective = objective / len(masks)
+        gains.append(torch.minimum(ratio * gain, near * gain).mean())
+    objective = torch.stack(gains).mean()
     kl = kl_divergence(policy, old).mean()
     return -objective - ENTROPY_COEF * policy.entropy().mean() + KL_COEF * kl
 
 
 def sampled_policy_loss(
-    model: Separator,
+    model: Network,
     frontend: Frontend,
     encoder: AudioEncoder,
     target: torch.Tensor,

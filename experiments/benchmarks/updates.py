@@ -32,11 +32,28 @@ from marssep_jax.types import MixtureBatch
 from marssep_jax.update import make_policy_update, make_supervised_update
 from marssep_jax.update.gradients import UpdateFn
 
+STEPS = {"supervised": "supervised", "policy": "rl_g8"}
+"""Our steps, and what rows call them."""
+WAYS = ("torch", "torch_compile")
+"""PyTorch eager, and compiled."""
+PRECISIONS = ("float32", "bfloat16")
+
+
+def row_name(step: str, precision: str, way: str) -> str:
+    """Return the name of a comparison with PyTorch."""
+    kind = "" if precision == "float32" else f"_{precision}"
+    return f"update.{STEPS[step]}{kind}_vs_{way}"
+
+
+BESIDE = "update.rl_g8_vs_supervised"
 NAMES = (
-    "update.supervised_vs_torch",
-    "update.rl_g8_vs_supervised",
-    "update.rl_g8_vs_torch",
+    BESIDE,
+    *(row_name(s, p, way) for p in PRECISIONS for s in STEPS for way in WAYS),
 )
+
+TARGETS = {BESIDE: 0.5}
+CPU_TARGETS = {"update.supervised_vs_torch": 1.0, "update.rl_g8_vs_torch": 5.0}
+ACCELERATOR_TARGETS = {"torch": 2.0, "torch_compile": 1.2}
 
 GROUP_SIZE, NUM_TARGETS = 8, 2
 # OmniSep's supervised step, and the paper's policy step.
@@ -51,44 +68,105 @@ class Sizes(NamedTuple):
     encoder: EncoderConfig
     batch_size: int
     rounds: int
+    group_size: int = GROUP_SIZE
 
 
-FULL = Sizes(FrontendConfig(), SeparatorConfig(), EncoderConfig(), 2, 3)
+FULL = Sizes(FrontendConfig(), SeparatorConfig(), EncoderConfig(), 2, 6)
+# Two mixtures leave most of an accelerator idle; its rounds are short.
+ACCELERATOR = FULL._replace(batch_size=32, rounds=20)
 QUICK = Sizes(
     FrontendConfig(num_samples=8_191, num_rows=64),
     SeparatorConfig(embed_dim=8, num_channels=4, widths=(8, 8, 8)),
     EncoderConfig(embed_dim=8, audio_widths=(8, 16)),
-    1,
-    1,
+    batch_size=1,
+    rounds=1,
+    group_size=2,  # torch.compile unrolls it
 )
 
 
-def measure(quick: bool) -> list[Row]:
-    """Time the four steps in turn; without PyTorch, ours alone."""
-    sizes = QUICK if quick else FULL
-    batch = draw_batch(sizes)
-    jobs: dict[str, Job] = {**our_steps(sizes, batch)}
-    reason = ""
-    try:
-        references.require_cpu()
-        from experiments.benchmarks.torch_steps import torch_steps
+def choose_sizes(quick: bool) -> Sizes:
+    """Return what is timed on JAX's backend."""
+    if quick:
+        return QUICK
+    return FULL if jax.default_backend() == "cpu" else ACCELERATOR
 
-        jobs |= torch_steps(sizes, batch)
-    except UNAVAILABLE as error:
-        reason = why_missing(error)
-    times = alternate(jobs, sizes.rounds)
-    beside = ratio_row(
-        NAMES[1], times["policy"], "our supervised step", times["supervised"]
-    )
-    if reason:
-        first, last = (not_measured(name, reason) for name in (NAMES[0], NAMES[2]))
-        return [first, beside, last]
-    credit = f"PyTorch {references.version('torch')}, eager"
-    first, last = (
-        ratio_row(name, times[step], credit, times[f"torch_{step}"])
-        for name, step in ((NAMES[0], "supervised"), (NAMES[2], "policy"))
-    )
-    return [first, beside, last]
+
+def measure(quick: bool) -> list[Row]:
+    """Time the steps of a precision in turn; without PyTorch, ours alone."""
+    sizes = choose_sizes(quick)
+    batch = draw_batch(sizes)
+    rows: list[Row] = []
+    for precision in PRECISIONS:
+        # One after the other: the states of half of the steps at a time.
+        if precision == "float32" or quick or jax.default_backend() != "cpu":
+            rows += _measure(sizes, batch, precision)
+        else:
+            reason = f"{precision} is for accelerators"
+            names = (row_name(step, precision, way) for step in STEPS for way in WAYS)
+            rows += (not_measured(name, reason) for name in names)
+    found = {row["name"]: row for row in rows}
+    return [found[name] for name in NAMES]
+
+
+def _measure(sizes: Sizes, batch: MixtureBatch, precision: str) -> list[Row]:
+    """Return a precision's rows, in any order."""
+    jobs: dict[str, Job] = {}
+    rows: list[Row] = []
+    pairs = []  # row, our step, what it is compared with, and that job
+    for way in WAYS:
+        names = {step: row_name(step, precision, way) for step in STEPS}
+        try:
+            device = references.torch_device()
+            from experiments.benchmarks.torch_steps import torch_steps
+
+            compiled = way == "torch_compile"
+            steps = torch_steps(sizes, batch, device, precision, compiled=compiled)
+        except UNAVAILABLE as error:
+            reason = why_missing(error)
+            rows += (not_measured(name, reason) for name in names.values())
+            continue
+        credit = _credit(way, precision, device)
+        for step, name in names.items():
+            jobs[name] = steps[step]
+            pairs.append((name, step, credit, name))
+    if precision == "float32":
+        pairs.append((BESIDE, "policy", "our supervised step", "supervised"))
+    if not pairs:
+        return rows
+    times = alternate({**our_steps(sizes, batch, precision), **jobs}, sizes.rounds)
+    for name, step, credit, other in pairs:
+        row = ratio_row(
+            name,
+            times[step],
+            credit,
+            times[other],
+            target=target_of(name),
+            mixtures=sizes.batch_size,
+        )
+        rows.append(row)
+    return rows
+
+
+def _credit(way: str, precision: str, device: str) -> str:
+    """Return what a row says of PyTorch's side."""
+    words = [
+        f"PyTorch {references.version('torch')}",
+        "eager" if way == "torch" else "torch.compile",
+    ]
+    if precision != "float32":
+        words.append(f"autocast to {precision}")
+    elif device == "cuda":
+        words.append(references.SAME_PRODUCTS)
+    return ", ".join(words)
+
+
+def target_of(name: str) -> float | None:
+    """Return the speedup that a row aims at on JAX's backend."""
+    if name in TARGETS:
+        return TARGETS[name]
+    if jax.default_backend() == "cpu":
+        return CPU_TARGETS.get(name)
+    return ACCELERATOR_TARGETS[name.partition("_vs_")[2]]
 
 
 def draw_batch(sizes: Sizes) -> MixtureBatch:
@@ -142,7 +220,7 @@ def our_steps(
         advantage,
         clipped_surrogate(),
         adamw,
-        group_size=GROUP_SIZE,
+        group_size=sizes.group_size,
     )
     key = jax.random.key(0)
     params, model_state = separator.init(key, sizes.frontend)

@@ -20,6 +20,7 @@ from experiments.benchmarks import (
     rows,
     suites,
     timing,
+    updates,
 )
 from experiments.benchmarks.timing import Timing
 from marssep_jax.checkpoint.workdir import write_json
@@ -29,8 +30,14 @@ PROMISED = {
     "sampler.beta_vs_jax_random_beta",
     "sampler.beta_vs_uniform",
     "update.supervised_vs_torch",
+    "update.supervised_vs_torch_compile",
+    "update.supervised_bfloat16_vs_torch",
+    "update.supervised_bfloat16_vs_torch_compile",
     "update.rl_g8_vs_supervised",
     "update.rl_g8_vs_torch",
+    "update.rl_g8_vs_torch_compile",
+    "update.rl_g8_bfloat16_vs_torch",
+    "update.rl_g8_bfloat16_vs_torch_compile",
     "separate.full_rtf",
     "separate.small_rtf",
     "metrics.bss_eval_vs_mir_eval",
@@ -127,7 +134,8 @@ def test_the_core_needs_nothing_but_jax(without):
         "separate.small_rtf",
     }
     reasons = {row["name"]: row.get("not_measured") for row in found}
-    assert reasons["update.rl_g8_vs_torch"] == "torch is not installed"
+    for name in set(updates.NAMES) - measured:
+        assert reasons[name] == "torch is not installed"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Losses, rewards and gradients agree on the same weights and on the same masks.
 """
 
+import shutil
 from functools import partial
 
 import jax
@@ -192,3 +193,52 @@ def test_steps_run_and_move():
         losses = [step() for _ in range(2)]
         assert np.isfinite(losses).all()
         assert losses[0] != losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch.compile's, of complex numbers
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a compiler")
+def test_compiled_steps_do_the_same(monkeypatch):
+    from experiments.benchmarks import torch_steps as module
+
+    monkeypatch.setattr(module, "_compile", lambda steps: None)
+    sizes = updates.QUICK
+    batch = updates.draw_batch(sizes)
+    ways = [module.torch_steps(sizes, batch, compiled=way) for way in (False, True)]
+    for name in ways[0]:
+        losses = []
+        for steps in ways:
+            torch.manual_seed(1)
+            losses.append(steps[name]())
+        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+        ways[1][name]()
+    # As many calls as come before those that are timed.
+    assert module.WARM_CALLS == 2
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for step in ways[1].values():
+            assert np.isfinite(step())
+
+
+def test_everything_is_on_the_device(monkeypatch):
+    """PyTorch refuses to compute across devices, and this one needs no GPU."""
+    from experiments.benchmarks import torch_steps as module
+
+    seen = []
+
+    def descend(model, optimiser, loss):
+        loss.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        seen.append(loss.device.type)
+
+    def heard(frontend, spectrum):
+        shape = (len(spectrum), frontend.config.num_samples)
+        return torch.zeros(shape, device=spectrum.device)
+
+    monkeypatch.setattr(module, "descend", descend)
+    # Neither is there for tensors without numbers.
+    monkeypatch.setattr(theirs.Beta, "sample", lambda beta: beta.mean)
+    monkeypatch.setattr(theirs.Frontend, "istft", heard)
+    batch = updates.draw_batch(updates.QUICK)
+    for step in module.torch_steps(updates.QUICK, batch, "meta").values():
+        step()
+    assert seen == ["meta", "meta"]
