@@ -66,7 +66,7 @@ def main() -> None:
     for suite in asked:
         interrupts.check()
         begun = time.monotonic()
-        options = {"trace": TRACE.value} if suite == "roofline" else {}
+        options = options_of(suite)
         found["rows"] += measure_suite(suite, tiny=TINY.value, **options)
         print(f"{suite}: {time.monotonic() - begun:.0f} s", flush=True)
         if JSON.value:
@@ -78,6 +78,15 @@ def main() -> None:
         print(f"\n{cost_table(found['rows'])}")
     if before is not None:
         hold_against(before, found, str(against))
+
+
+def options_of(suite: str) -> dict[str, Any]:
+    """Return what the flags ask of a suite."""
+    if suite == "roofline":
+        return {"trace": TRACE.value}
+    if suite == "update":
+        return {"compiled": QUICK not in SUITE.value}
+    return {}
 
 
 def start_report(asked: list[str]) -> dict[str, Any]:
@@ -128,7 +137,8 @@ def hold_against(before: dict[str, Any], after: dict[str, Any], path: str) -> No
     doubtful = {change.name.partition(".")[0] for change in found if change.is_worse}
     for suite in sorted(doubtful):
         print(f"{suite}: seems worse, once more", flush=True)
-        again = {"rows": measure_suite(suite, tiny=after["tiny"])}
+        options = options_of(suite)
+        again = {"rows": measure_suite(suite, tiny=after["tiny"], **options)}
         second = {change.name: change for change in changes(before, again)}
         found = [
             max(change, second.get(change.name, change), key=lambda each: each.after)

@@ -48,18 +48,18 @@ SMALL_CLAP = ClapAudioConfig(
 )
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Embed clips of noise by both."""
     rows: list[Row] = []
     for name, part in zip(NAMES, (_imagebind, _clap), strict=True):
-        rows += or_not_measured((name,), partial(part, quick))
+        rows += or_not_measured((name,), partial(part, tiny))
     return rows
 
 
-def _imagebind(quick: bool) -> list[Row]:
+def _imagebind(tiny: bool) -> list[Row]:
     device = references.torch_device()
     config = IMAGEBIND
-    if quick:
+    if tiny:
         config = dataclasses.replace(
             config, audio_width=32, audio_blocks=1, audio_heads=2, embed_dim=16
         )
@@ -71,7 +71,7 @@ def _imagebind(quick: bool) -> list[Row]:
     heard = {key: value for key, value in state.items() if ".audio." in key}
     model = make_imagebind(config)
     params = _converted(imagebind.IMAGEBIND_RULES, heard, imagebind.shapes(config))
-    mel = _noise(1 if quick else NUM_CLIPS, config.mel_rows, config.mel_frames)
+    mel = _noise(1 if tiny else NUM_CLIPS, config.mel_rows, config.mel_frames)
     import torch
 
     published.to(device)
@@ -85,22 +85,22 @@ def _imagebind(quick: bool) -> list[Row]:
         lambda: published({"audio": theirs})["audio"] / scale,
         f"imagebind-unofficial {references.version('imagebind-unofficial')}",
         device,
-        quick,
+        tiny,
     )
 
 
-def _clap(quick: bool) -> list[Row]:
+def _clap(tiny: bool) -> list[Row]:
     device = references.torch_device()
     config = dataclasses.replace(HTSAT_TINY, text=SMALL_WORDS)
-    if quick:
+    if tiny:
         config = ClapConfig(SMALL_CLAP, SMALL_WORDS, embed_dim=16)
     published = references.published_clap(config)
     state = references.numpy_state(published)
     heard = {key: value for key, value in state.items() if key.startswith("audio_")}
     model = make_clap(config)
     params = _converted(clap.HUGGING_FACE, heard, clap.shapes(config))
-    frames = 64 if quick else CLAP_FRAMES
-    mel = _noise(1 if quick else NUM_CLIPS, frames, config.audio.num_mel_bins)
+    frames = 64 if tiny else CLAP_FRAMES
+    mel = _noise(1 if tiny else NUM_CLIPS, frames, config.audio.num_mel_bins)
     import torch
 
     published.to(device)
@@ -113,7 +113,7 @@ def _clap(quick: bool) -> list[Row]:
         lambda: published.get_audio_features(theirs).pooler_output,
         f"transformers {references.version('transformers')}",
         device,
-        quick,
+        tiny,
     )
 
 
@@ -137,7 +137,7 @@ def _rows(
     published: Callable[[], Any],
     credit: str,
     device: str,
-    quick: bool,
+    tiny: bool,
 ) -> list[Row]:
     """Time both, after a check that they compute the same."""
     import torch
@@ -161,7 +161,7 @@ def _rows(
         )
     times = alternate(
         {"ours": lambda: ours(params, placed), "reference": reference},
-        1 if quick else ROUNDS,
+        1 if tiny else ROUNDS,
     )
     credit = f"{credit}, PyTorch {references.version('torch')}"
     if device == "cuda":

@@ -34,7 +34,7 @@ LONGEST_IN_ROUNDS_S = 180
 MODELS = {
     "small": (separation.SMALL_FRONTEND, separation.SMALL_SEPARATOR),
     "full": (FrontendConfig(), SeparatorConfig()),
-    "tiny": (separation.SMALL_FRONTEND, separation.QUICK_SEPARATOR),  # for tests
+    "tiny": (separation.SMALL_FRONTEND, separation.TINY_SEPARATOR),  # for tests
 }
 
 
@@ -57,11 +57,11 @@ TARGETS = {"files.full_rtf": 10.0}
 """Ten seconds of sound a second, on two cores."""
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Separate files of a minute, window by window and four windows at a time."""
     rows = []
     for name, case in CASES.items():
-        if quick:
+        if tiny:
             case = Case("tiny", WARM_UP_S, case.window_batch)
         cost = measure_apart(case)
         ours, real_time = Timing(tuple(cost.pop("rtfs"))), "the sound's own length"

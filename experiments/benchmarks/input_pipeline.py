@@ -13,9 +13,9 @@ from experiments.benchmarks.timing import Timing
 NAMES = ("input.wait_share",)
 
 CONFIG = "experiments/configs/quickstart.py"
-QUICK_CONFIG = "experiments/configs/debug.py"
+TINY_CONFIG = "experiments/configs/debug.py"
 NUM_STEPS, WARM_STEPS = 60, 10
-QUICK_STEPS = 6
+TINY_STEPS = 6
 
 
 class Watch:
@@ -60,7 +60,7 @@ def _end_of(metrics: Any) -> float:
     return time.perf_counter()
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Train the quickstart's separator on clips made in memory, without stops."""
     import tensorflow  # noqa: F401  the pipeline's; without it there is none
 
@@ -69,10 +69,10 @@ def measure(quick: bool) -> list[Row]:
     from experiments.settings import resolve
     from marssep_jax.training import run
 
-    config = load_config_function(QUICK_CONFIG if quick else CONFIG)()
+    config = load_config_function(TINY_CONFIG if tiny else CONFIG)()
     config.data.dataset = "synthetic"
     settings = resolve(config)
-    steps = QUICK_STEPS if quick else NUM_STEPS
+    steps = TINY_STEPS if tiny else NUM_STEPS
     parts = build.make_parts(settings)
     data = datasets.open_data(
         settings.data, settings.frontend, settings.encoder.image_size
@@ -92,7 +92,7 @@ def measure(quick: bool) -> list[Row]:
         num_steps=steps,
         log_every=steps,
     )
-    wall, wait = watch.waits(1 if quick else WARM_STEPS)
+    wall, wait = watch.waits(1 if tiny else WARM_STEPS)
     return [_row(wall, wait)]
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from experiments.benchmarks.rows import Row, ratio_row
 from experiments.benchmarks.timing import Job, Timing
 
-QUICK_SIZES, CPU_SIZES, ACCELERATOR_SIZES = (64,), (2_048, 4_096), (8_192,)
+TINY_SIZES, CPU_SIZES, ACCELERATOR_SIZES = (64,), (2_048, 4_096), (8_192,)
 # Three arrays' worth of traffic of 256 MiB or 1 GiB each: no cache holds them.
-QUICK_COUNT, CPU_COUNT, ACCELERATOR_COUNT = 2**12, 2**26, 2**28
+TINY_COUNT, CPU_COUNT, ACCELERATOR_COUNT = 2**12, 2**26, 2**28
 TRIAD = "triad"
 REACHED = 0.4
 """Share of the peak from which a program needs no reason."""
@@ -54,34 +54,34 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def matrix_sizes(quick: bool) -> tuple[int, ...]:
+def matrix_sizes(tiny: bool) -> tuple[int, ...]:
     """Return the sizes of the square products."""
-    if quick:
-        return QUICK_SIZES
+    if tiny:
+        return TINY_SIZES
     return CPU_SIZES if on_cpu() else ACCELERATOR_SIZES
 
 
-def triad_count(quick: bool) -> int:
+def triad_count(tiny: bool) -> int:
     """Return the length of the triad's arrays."""
-    if quick:
-        return QUICK_COUNT
+    if tiny:
+        return TINY_COUNT
     return CPU_COUNT if on_cpu() else ACCELERATOR_COUNT
 
 
-def limit_jobs(quick: bool, precision: str) -> dict[str, Job]:
+def limit_jobs(tiny: bool, precision: str) -> dict[str, Job]:
     """Return what the limits are measured by.
 
     Products are of the precision that JAX takes by default, as the steps' are: on some
     accelerators that of float32 has fewer bits.
 
     Args:
-      quick: tiny ones.
+      tiny: sizes for tests.
       precision: of the products; the triad is of float32 whatever it is.
     """
     jobs = {
-        f"matrix_{size}": _matrix_job(size, precision) for size in matrix_sizes(quick)
+        f"matrix_{size}": _matrix_job(size, precision) for size in matrix_sizes(tiny)
     }
-    return jobs | {TRIAD: _triad_job(triad_count(quick))}
+    return jobs | {TRIAD: _triad_job(triad_count(tiny))}
 
 
 def _matrix_job(size: int, precision: str) -> Job:
@@ -110,23 +110,23 @@ def _triad_job(count: int) -> Job:
     return run
 
 
-def find_limits(times: Mapping[str, Timing], quick: bool) -> Limits:
+def find_limits(times: Mapping[str, Timing], tiny: bool) -> Limits:
     """Return the limits that `limit_jobs` found, each in its best round.
 
     Args:
       times: of its jobs, among others.
-      quick: whether they were tiny.
+      tiny: whether they were tiny.
     """
-    flops = [2 * n**3 / times[f"matrix_{n}"].best for n in matrix_sizes(quick)]
-    moved = 3 * 4 * triad_count(quick)  # reads two arrays, writes one
+    flops = [2 * n**3 / times[f"matrix_{n}"].best for n in matrix_sizes(tiny)]
+    moved = 3 * 4 * triad_count(tiny)  # reads two arrays, writes one
     return Limits(max(flops), moved / times[TRIAD].best)
 
 
-def round_limits(times: Mapping[str, Timing], quick: bool) -> list[Limits]:
+def round_limits(times: Mapping[str, Timing], tiny: bool) -> list[Limits]:
     """Return the limits of every single round, as `find_limits` does."""
     return [
         find_limits(
-            {name: Timing((times[name].seconds[place],)) for name in times}, quick
+            {name: Timing((times[name].seconds[place],)) for name in times}, tiny
         )
         for place in range(len(times[TRIAD].seconds))
     ]

@@ -17,15 +17,15 @@ REFERENCE_PAIRS = 8
 LARGEST_DIFFERENCE_DB = 0.05
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Evaluate pairs of estimates that leak into each other."""
     # Imported first: without it there is nothing to compare with.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mir_eval.separation import bss_eval_sources
 
-    num_pairs, reference_pairs = (2, 1) if quick else (NUM_PAIRS, REFERENCE_PAIRS)
-    num_samples = int((0.25 if quick else SECONDS) * RATE_HZ)
+    num_pairs, reference_pairs = (2, 1) if tiny else (NUM_PAIRS, REFERENCE_PAIRS)
+    num_samples = int((0.25 if tiny else SECONDS) * RATE_HZ)
     draw = np.random.default_rng(0)
     target = draw.standard_normal((num_pairs, 2, num_samples)).astype(np.float32)
     noise = draw.standard_normal(target.shape).astype(np.float32)
@@ -50,7 +50,7 @@ def measure(quick: bool) -> list[Row]:
             f"difference is {difference:.3g} dB, expected at most "
             f"{LARGEST_DIFFERENCE_DB}: the two do not measure the same"
         )
-    times = alternate({"ours": ours, "reference": reference}, 1 if quick else 4)
+    times = alternate({"ours": ours, "reference": reference}, 1 if tiny else 4)
     return [
         ratio_row(
             NAMES[0],

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import references
-from experiments.benchmarks.rows import Row, ratio_row
+from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row
 from experiments.benchmarks.suites import or_not_measured
 from experiments.benchmarks.timing import Job, alternate
 from marssep_jax.config import FrontendConfig
@@ -41,7 +41,7 @@ NAMES = (
 )
 
 NUM_WAVEFORMS, NUM_CLIPS, NUM_WINDOWS = 16, 12, 8
-QUICK_NUMBER = 1
+TINY_NUMBER = 1
 OTHER_RATE_HZ = 11_025
 """Of recordings that ImageBind is to hear."""
 ROUNDS = 15
@@ -49,7 +49,7 @@ LARGEST_DIFFERENCE = 1e-3
 """Of spectra, samples or log-mels; ours are float32, some references are not."""
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Transform batches of noise by each."""
     rows: list[Row] = []
     for names, part in (
@@ -59,7 +59,7 @@ def measure(quick: bool) -> list[Row]:
         (NAMES[5:6], _imagebind),
         (NAMES[6:], _clap),
     ):
-        rows += or_not_measured(names, partial(part, quick))
+        rows += or_not_measured(names, partial(part, tiny))
     return rows
 
 
@@ -67,14 +67,20 @@ def _noise(*shape: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
-def _librosa(quick: bool) -> list[Row]:
+def _require_host() -> None:
+    """Raise where a reference would compute elsewhere than JAX."""
+    if references.torch_device() != "cpu":
+        raise NotMeasuredError("the reference computes on the host, JAX elsewhere")
+
+
+def _librosa(tiny: bool) -> list[Row]:
     import librosa
 
     config = FrontendConfig()
-    waveform = _noise(QUICK_NUMBER if quick else NUM_WAVEFORMS, config.num_samples)
+    waveform = _noise(TINY_NUMBER if tiny else NUM_WAVEFORMS, config.num_samples)
     sizes: Any = {"n_fft": config.n_fft, "hop_length": config.hop}
     return _transforms(
-        quick,
+        tiny,
         NAMES[:2],
         f"librosa {references.version('librosa')}",
         waveform,
@@ -83,87 +89,82 @@ def _librosa(quick: bool) -> list[Row]:
     )
 
 
-def _torch(quick: bool) -> list[Row]:
-    references.require_cpu()
+def _torch(tiny: bool) -> list[Row]:
+    device = references.torch_device()
     import torch
 
     config = FrontendConfig()
-    waveform = _noise(QUICK_NUMBER if quick else NUM_WAVEFORMS, config.num_samples)
-    theirs = torch.from_numpy(waveform)
-    window = torch.hann_window(config.n_fft)
+    waveform = _noise(TINY_NUMBER if tiny else NUM_WAVEFORMS, config.num_samples)
+    theirs = torch.from_numpy(waveform).to(device)
+    sizes: Any = {
+        "n_fft": config.n_fft,
+        "hop_length": config.hop,
+        "window": torch.hann_window(config.n_fft, device=device),
+    }
 
-    def inverse(spectrum: np.ndarray) -> Any:
-        return torch.istft(
-            torch.from_numpy(spectrum),
-            config.n_fft,
-            config.hop,
-            window=window,
-            length=config.num_samples,
-        )
+    def forward() -> Any:
+        found = torch.stft(theirs, pad_mode="constant", return_complex=True, **sizes)
+        references.finish(device)
+        return found
 
-    return _transforms(
-        quick,
-        NAMES[2:4],
-        f"PyTorch {references.version('torch')}",
-        waveform,
-        lambda: torch.stft(
-            theirs,
-            config.n_fft,
-            config.hop,
-            window=window,
-            pad_mode="constant",
-            return_complex=True,
-        ),
-        inverse,
-    )
+    def inverse(spectrum: Any) -> Any:
+        found = torch.istft(spectrum, length=config.num_samples, **sizes)
+        references.finish(device)
+        return found
+
+    credit = f"PyTorch {references.version('torch')}"
+    return _transforms(tiny, NAMES[2:4], credit, waveform, forward, inverse, device)
 
 
 def _transforms(
-    quick: bool,
+    tiny: bool,
     names: tuple[str, ...],
     credit: str,
     waveform: np.ndarray,
     forward: Job,
-    inverse: Callable[[np.ndarray], Any],
+    inverse: Callable[[Any], Any],
+    device: str = "",
 ) -> list[Row]:
-    """Return the rows of a transform and of its inverse."""
+    """Return the rows of a transform and of its inverse; PyTorch's have a device."""
     ours = jax.jit(stft)
     back = jax.jit(partial(istft, length=waveform.shape[-1]))
     placed = jax.device_put(waveform)
     spectrum = ours(placed)
-    theirs = np.array(spectrum)  # a copy that PyTorch may hold
+    theirs: Any = np.array(spectrum)  # a copy that PyTorch may hold
+    if device:
+        import torch
+
+        theirs = torch.from_numpy(theirs).to(device)
     return [
-        _row(quick, names[0], credit, partial(ours, placed), forward),
-        _row(
-            quick, names[1], credit, partial(back, spectrum), partial(inverse, theirs)
-        ),
+        _row(tiny, names[0], credit, partial(ours, placed), forward),
+        _row(tiny, names[1], credit, partial(back, spectrum), partial(inverse, theirs)),
     ]
 
 
-def _resampling(quick: bool) -> list[Row]:
-    references.require_cpu()
+def _resampling(tiny: bool) -> list[Row]:
+    _require_host()
     references.keep_torchaudio_from_its_libraries()
     import torch
     from torchaudio.functional import resample
 
     num_samples = FrontendConfig().num_samples
-    waveform = _noise(QUICK_NUMBER if quick else NUM_WAVEFORMS, num_samples)
+    waveform = _noise(TINY_NUMBER if tiny else NUM_WAVEFORMS, num_samples)
     theirs, placed = torch.from_numpy(waveform), jax.device_put(waveform)
     rates = (OTHER_RATE_HZ, RATE_HZ)
     ours = jax.jit(lambda waveform: resample_sinc(waveform, *rates))
     credit = f"torchaudio {references.version('torchaudio')}, functional.resample"
     reference = partial(resample, theirs, *rates)
-    return [_row(quick, NAMES[4], credit, partial(ours, placed), reference)]
+    return [_row(tiny, NAMES[4], credit, partial(ours, placed), reference)]
 
 
-def _imagebind(quick: bool) -> list[Row]:
-    references.require_cpu()
+def _imagebind(tiny: bool) -> list[Row]:
+    _require_host()
     references.keep_torchaudio_from_its_libraries()
     import torch
     from torchaudio.compliance import kaldi
 
     num_samples = IMAGEBIND_CLIP_SECONDS * RATE_HZ
-    clips = _noise(QUICK_NUMBER if quick else NUM_CLIPS, num_samples)
+    clips = _noise(TINY_NUMBER if tiny else NUM_CLIPS, num_samples)
     theirs, placed = torch.from_numpy(clips), jax.device_put(clips)
     ours = jax.jit(imagebind_log_mel)
 
@@ -186,15 +187,15 @@ def _imagebind(quick: bool) -> list[Row]:
         return (torch.nn.functional.pad(mel, (0, missing)) - MEAN) / DEVIATION
 
     credit = f"torchaudio {references.version('torchaudio')}, compliance.kaldi.fbank"
-    return [_row(quick, NAMES[5], credit, partial(ours, placed), reference)]
+    return [_row(tiny, NAMES[5], credit, partial(ours, placed), reference)]
 
 
-def _clap(quick: bool) -> list[Row]:
-    references.require_cpu()
+def _clap(tiny: bool) -> list[Row]:
+    _require_host()
     references.keep_transformers_from_broken_packages()
     import transformers
 
-    windows = _noise(QUICK_NUMBER if quick else NUM_WINDOWS, CLAP_WINDOW_SAMPLES)
+    windows = _noise(TINY_NUMBER if tiny else NUM_WINDOWS, CLAP_WINDOW_SAMPLES)
     placed, ours = jax.device_put(windows), jax.jit(clap_log_mel)
     extractor = transformers.ClapFeatureExtractor(
         frequency_min=LOW_HZ, frequency_max=HIGH_HZ, truncation="rand_trunc"
@@ -207,21 +208,26 @@ def _clap(quick: bool) -> list[Row]:
         return np.asarray(found.input_features)[:, 0]
 
     credit = f"transformers {references.version('transformers')}, ClapFeatureExtractor"
-    return [_row(quick, NAMES[6], credit, partial(ours, placed), reference)]
+    return [_row(tiny, NAMES[6], credit, partial(ours, placed), reference)]
 
 
-def _row(quick: bool, name: str, credit: str, ours: Job, reference: Job) -> Row:
+def _on_host(found: Any) -> np.ndarray:
+    return np.asarray(found.cpu() if hasattr(found, "cpu") else found)
+
+
+def _row(tiny: bool, name: str, credit: str, ours: Job, reference: Job) -> Row:
     """Time both, after a check that they compute the same."""
     jobs = {"ours": ours, "reference": reference}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of empty filters, and of what will move
-        difference = float(np.abs(np.asarray(ours()) - np.asarray(reference())).max())
+        first, second = (_on_host(job()) for job in (ours, reference))
+        difference = float(np.abs(first - second).max())
         if difference > LARGEST_DIFFERENCE:
             raise ValueError(
                 f"difference of {name} is {difference:.3g}, expected at most "
                 f"{LARGEST_DIFFERENCE}: the two do not compute the same"
             )
-        times = alternate(jobs, 1 if quick else ROUNDS)
+        times = alternate(jobs, 1 if tiny else ROUNDS)
     return ratio_row(
         name,
         times["ours"],

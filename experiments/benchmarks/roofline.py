@@ -29,7 +29,7 @@ from experiments.benchmarks.limits import (
 from experiments.benchmarks.profile import profile_products, profile_steps
 from experiments.benchmarks.rows import NotMeasuredError, Row, not_measured
 from experiments.benchmarks.timing import Job, Timing, alternate
-from experiments.benchmarks.updates import FULL, QUICK, Sizes
+from experiments.benchmarks.updates import FULL, TINY, Sizes
 from experiments.scaling.programs import describe
 from marssep_jax.models import make_separator
 from marssep_jax.update.gradients import apply_gradients
@@ -61,29 +61,29 @@ CPU_ROUNDS, ACCELERATOR_ROUNDS = 8, 10
 ACCELERATOR_CALLS = 20
 
 
-def measure(quick: bool, trace: str | None = None) -> list[Row]:
+def measure(tiny: bool, trace: str | None = None) -> list[Row]:
     """Time steps, layers and optimiser, in every precision that is used here.
 
     Args:
-      quick: small sizes.
+      tiny: sizes for tests.
       trace: folder that keeps the profile of every step.
     """
     rows: list[Row] = []
     folder = pathlib.Path(trace) if trace else None
     for precision in PRECISIONS:
-        if on_cpu() and not quick and precision == "bfloat16":
+        if on_cpu() and not tiny and precision == "bfloat16":
             reason = "bfloat16 is for accelerators, and JAX computes on a CPU"
             names = [name for name in NAMES if name.endswith(precision)]
             rows += [not_measured(name, reason) for name in names]
         else:
-            rows += _measure_precision(quick, precision, folder)
+            rows += _measure_precision(tiny, precision, folder)
     return rows
 
 
-def used_sizes(quick: bool) -> Sizes:
+def used_sizes(tiny: bool) -> Sizes:
     """Return what is trained here: on an accelerator, with a batch that fills it."""
-    if quick:
-        return QUICK
+    if tiny:
+        return TINY
     if on_cpu():
         return FULL._replace(rounds=CPU_ROUNDS)
     return FULL._replace(batch_size=ACCELERATOR_BATCH, rounds=ACCELERATOR_ROUNDS)
@@ -118,10 +118,10 @@ class _Measured(NamedTuple):
 
 
 def _measure_precision(
-    quick: bool, precision: str, folder: pathlib.Path | None
+    tiny: bool, precision: str, folder: pathlib.Path | None
 ) -> list[Row]:
-    sizes = used_sizes(quick)
-    found = _time_programs(quick, precision, sizes)
+    sizes = used_sizes(tiny)
+    found = _time_programs(tiny, precision, sizes)
     rows = []
     for name in STEPS:
         kept = folder / f"{name}_{precision}" if folder else None
@@ -131,7 +131,7 @@ def _measure_precision(
     return [*rows, found.row(OPTIMISER, f"roofline.{OPTIMISER}_{precision}")]
 
 
-def _time_programs(quick: bool, precision: str, sizes: Sizes) -> _Measured:
+def _time_programs(tiny: bool, precision: str, sizes: Sizes) -> _Measured:
     """Time the limits and all programs in turn."""
     calls = 1 if on_cpu() else ACCELERATOR_CALLS
     layers = {
@@ -148,7 +148,7 @@ def _time_programs(quick: bool, precision: str, sizes: Sizes) -> _Measured:
         told = describe(program)
         # Compilers see nothing of products that they hand to a library.
         demands[name] = Demand(max(told["flops"], inside), moved_bytes(told))
-    jobs: dict[str, Job] = {**limit_jobs(quick, precision), **steps}
+    jobs: dict[str, Job] = {**limit_jobs(tiny, precision), **steps}
     jobs |= {name: layer.run for name, layer in layers.items()}
     jobs |= {OPTIMISER: optimiser}
     waited = {name: repeated(job, calls) for name, job in jobs.items()}
@@ -156,7 +156,7 @@ def _time_programs(quick: bool, precision: str, sizes: Sizes) -> _Measured:
         name: timing.over(calls)
         for name, timing in alternate(waited, sizes.rounds).items()
     }
-    limits, rounds = find_limits(times, quick), round_limits(times, quick)
+    limits, rounds = find_limits(times, tiny), round_limits(times, tiny)
     return _Measured(layers, steps, compiled, demands, times, limits, rounds)
 
 

@@ -10,12 +10,12 @@ NAMES = ("sampler.beta_vs_jax_random_beta", "sampler.beta_vs_uniform")
 
 KAPPA = 9.0
 MASKS = (64, 256, 256)  # 4.2 million draws
-QUICK_MASKS = (2, 32, 32)
+TINY_MASKS = (2, 32, 32)
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Draw masks around random proposals."""
-    shape = QUICK_MASKS if quick else MASKS
+    shape = TINY_MASKS if tiny else MASKS
     key, proposal_key = jax.random.split(jax.random.key(0))
     proposal = jax.random.uniform(proposal_key, shape)
     ours = jax.jit(beta_policy(KAPPA).sample)
@@ -27,7 +27,7 @@ def measure(quick: bool) -> list[Row]:
     )
     fast = alternate(
         {"ours": lambda: ours(key, proposal), "uniform": lambda: uniform(key)},
-        2 if quick else 15,
+        2 if tiny else 15,
     )
     slow = alternate(
         {"ours": lambda: ours(key, proposal), "beta": lambda: beta(key, proposal)},

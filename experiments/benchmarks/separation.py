@@ -20,7 +20,7 @@ SMALL_FRONTEND = FrontendConfig(
 SMALL_SEPARATOR = SeparatorConfig(
     architecture="compact", embed_dim=96, num_channels=24, widths=(16, 32, 48, 64, 96)
 )
-QUICK_SEPARATOR = SeparatorConfig(
+TINY_SEPARATOR = SeparatorConfig(
     architecture="compact", embed_dim=8, num_channels=4, widths=(8, 8)
 )
 
@@ -36,13 +36,13 @@ def random_bundle(frontend: FrontendConfig, separator: SeparatorConfig) -> Model
     return ModelBundle(config, params, state, {}, None)
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Separate noise at each model's own rate, in mono, windows and all."""
     models = {
-        NAMES[0]: (FrontendConfig(), QUICK_SEPARATOR if quick else SeparatorConfig()),
-        NAMES[1]: (SMALL_FRONTEND, QUICK_SEPARATOR if quick else SMALL_SEPARATOR),
+        NAMES[0]: (FrontendConfig(), TINY_SEPARATOR if tiny else SeparatorConfig()),
+        NAMES[1]: (SMALL_FRONTEND, TINY_SEPARATOR if tiny else SMALL_SEPARATOR),
     }
-    rounds, seconds = (1, 4.0) if quick else (5, 20.0)
+    rounds, seconds = (1, 4.0) if tiny else (5, 20.0)
     return [_row(name, *model, rounds, seconds) for name, model in models.items()]
 
 

@@ -21,14 +21,14 @@ TIMEOUT_S = 300.0
 LOOK_S = 0.01
 
 
-def measure(quick: bool) -> list[Row]:
+def measure(tiny: bool) -> list[Row]:
     """Start programs, with what they compiled before still in a cache."""
     times = alternate(
         {
             "ours": lambda: _run("-m", "marssep_jax.cli", "--help"),
             "reference": lambda: _run("-c", "import jax"),
         },
-        1 if quick else 5,
+        1 if tiny else 5,
     )
     help_row = ratio_row(
         NAMES[0], times["ours"], "python -c 'import jax'", times["reference"]
@@ -42,7 +42,7 @@ def measure(quick: bool) -> list[Row]:
                 "ours": lambda: _first_step(cache),
                 "reference": lambda: _run("-c", f"import {LIBRARIES}"),
             },
-            1 if quick else 3,
+            1 if tiny else 3,
         )
     step_row = ratio_row(
         NAMES[1],

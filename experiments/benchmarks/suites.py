@@ -19,7 +19,7 @@ SUITES = {
     "startup": "startup",
     "roofline": "roofline",
 }
-"""Suite to its module here: ``NAMES`` of its rows, ``measure(quick)`` for them."""
+"""Suite to its module here: ``NAMES`` of its rows, ``measure(tiny)`` for them."""
 
 QUICK = "quick"
 GUARDED = ("sampler", "update", "separate", "metrics", "preprocess")

@@ -11,6 +11,7 @@ import optax
 from experiments.benchmarks import references
 from experiments.benchmarks.rows import (
     UNAVAILABLE,
+    NotMeasuredError,
     Row,
     not_measured,
     ratio_row,
@@ -74,7 +75,7 @@ class Sizes(NamedTuple):
 FULL = Sizes(FrontendConfig(), SeparatorConfig(), EncoderConfig(), 2, 6)
 # Two mixtures leave most of an accelerator idle; its rounds are short.
 ACCELERATOR = FULL._replace(batch_size=32, rounds=20)
-QUICK = Sizes(
+TINY = Sizes(
     FrontendConfig(num_samples=8_191, num_rows=64),
     SeparatorConfig(embed_dim=8, num_channels=4, widths=(8, 8, 8)),
     EncoderConfig(embed_dim=8, audio_widths=(8, 16)),
@@ -84,22 +85,27 @@ QUICK = Sizes(
 )
 
 
-def choose_sizes(quick: bool) -> Sizes:
+def choose_sizes(tiny: bool) -> Sizes:
     """Return what is timed on JAX's backend."""
-    if quick:
-        return QUICK
+    if tiny:
+        return TINY
     return FULL if jax.default_backend() == "cpu" else ACCELERATOR
 
 
-def measure(quick: bool) -> list[Row]:
-    """Time the steps of a precision in turn; without PyTorch, ours alone."""
-    sizes = choose_sizes(quick)
+def measure(tiny: bool, compiled: bool = True) -> list[Row]:
+    """Time the steps of a precision in turn; without PyTorch, ours alone.
+
+    Args:
+      tiny: sizes for tests.
+      compiled: also against torch.compile, which takes a minute or more to compile.
+    """
+    sizes = choose_sizes(tiny)
     batch = draw_batch(sizes)
     rows: list[Row] = []
     for precision in PRECISIONS:
         # One after the other: the states of half of the steps at a time.
-        if precision == "float32" or quick or jax.default_backend() != "cpu":
-            rows += _measure(sizes, batch, precision)
+        if precision == "float32" or tiny or jax.default_backend() != "cpu":
+            rows += _measure(sizes, batch, precision, compiled)
         else:
             reason = f"{precision} is for accelerators"
             names = (row_name(step, precision, way) for step in STEPS for way in WAYS)
@@ -108,7 +114,9 @@ def measure(quick: bool) -> list[Row]:
     return [found[name] for name in NAMES]
 
 
-def _measure(sizes: Sizes, batch: MixtureBatch, precision: str) -> list[Row]:
+def _measure(
+    sizes: Sizes, batch: MixtureBatch, precision: str, compiled: bool
+) -> list[Row]:
     """Return a precision's rows, in any order."""
     jobs: dict[str, Job] = {}
     rows: list[Row] = []
@@ -116,11 +124,14 @@ def _measure(sizes: Sizes, batch: MixtureBatch, precision: str) -> list[Row]:
     for way in WAYS:
         names = {step: row_name(step, precision, way) for step in STEPS}
         try:
+            if way == "torch_compile" and not compiled:
+                raise NotMeasuredError("torch.compile is left out here")
             device = references.torch_device()
             from experiments.benchmarks.torch_steps import torch_steps
 
-            compiled = way == "torch_compile"
-            steps = torch_steps(sizes, batch, device, precision, compiled=compiled)
+            steps = torch_steps(
+                sizes, batch, device, precision, compiled=way == "torch_compile"
+            )
         except UNAVAILABLE as error:
             reason = why_missing(error)
             rows += (not_measured(name, reason) for name in names.values())

@@ -218,7 +218,7 @@ def test_the_guard_is_of_suites_that_are_kept():
 def test_a_suite_that_lost_is_measured_once_more(monkeypatch, capsys, again, is_worse):
     asked = []
 
-    def measure(suite, *, tiny):
+    def measure(suite, *, tiny, **_):
         asked.append(suite)
         return report(**{"b.x": again, "b.y": 1.0})["rows"]
 

@@ -27,9 +27,9 @@ def test_pytorch_is_not_compared_on_another_device(monkeypatch, backend, reason)
     if backend == "gpu":
         torch = pytest.importorskip("torch")
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for row in suites.measure_suite("encoder", quick=True):
+    for row in suites.measure_suite("encoder", tiny=True):
         assert row == rows.not_measured(row["name"], reason)
-    found = suites.measure_suite("update", quick=True)
+    found = suites.measure_suite("update", tiny=True)
     assert tuple(row["name"] for row in found) == updates.NAMES
     measured = [row["name"] for row in found if row.keys() >= FIELDS]
     assert measured == ["update.rl_g8_vs_supervised"]
@@ -50,13 +50,13 @@ def test_sizes_and_targets_by_backend(monkeypatch):
         expected = 0.5 if name == updates.BESIDE else expected
         assert updates.target_of(name) == expected
     assert updates.choose_sizes(False).batch_size > updates.FULL.batch_size
-    assert updates.choose_sizes(True) == updates.QUICK
+    assert updates.choose_sizes(True) == updates.TINY
 
 
 def test_bfloat16_waits_for_an_accelerator(monkeypatch):
-    monkeypatch.setattr(updates, "FULL", updates.QUICK)
+    monkeypatch.setattr(updates, "FULL", updates.TINY)
     monkeypatch.setattr(references, "torch_device", refuse)
-    found = {row["name"]: row for row in updates.measure(quick=False)}
+    found = {row["name"]: row for row in updates.measure(tiny=False)}
     for name, row in found.items():
         if "bfloat16" in name:
             reason = "bfloat16 is for accelerators"
@@ -76,7 +76,7 @@ def refuse():
 def test_all_steps_are_compared_with_pytorch():
     pytest.importorskip("torch")
     needs_compiler = {name for name in updates.NAMES if name.endswith("_compile")}
-    for row in suites.measure_suite("update", quick=True):
+    for row in suites.measure_suite("update", tiny=True):
         if row["name"] in needs_compiler and not shutil.which("g++"):
             assert row["not_measured"].startswith("torch.compile fails: ")
             continue
@@ -91,7 +91,7 @@ def test_without_a_compiler_the_compiled_steps_are_not_measured():
     config = importlib.import_module("torch._inductor.config")
     utils = importlib.import_module("torch._inductor.utils")
     with utils.fresh_cache(), config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        found = suites.measure_suite("update", quick=True)
+        found = suites.measure_suite("update", tiny=True)
     for row in found:
         if row["name"].endswith("_compile"):
             (reason,) = row["not_measured"].splitlines()

@@ -55,7 +55,7 @@ def test_rows_of_the_program(program, tmp_path):
 def test_rows_of_the_suite(monkeypatch):
     cost = COST | {"rtfs": [0.2, 0.1]}
     monkeypatch.setattr(files, "measure_apart", lambda case: dict(cost))
-    found = {row["name"]: row for row in files.measure(quick=False)}
+    found = {row["name"]: row for row in files.measure(tiny=False)}
     assert found.keys() == set(files.NAMES)
     row = found["files.full_rtf"]
     assert (row["ours_s"], row["speedup"], row["runs"]) == (0.1, 10.0, 2)

@@ -30,7 +30,7 @@ from marssep_jax.models.separator import QueriedUNet
 from marssep_jax.policy import beta_policy
 
 # Wide enough that nearly all operations are those of the convolutions.
-WIDE = updates.QUICK._replace(
+WIDE = updates.TINY._replace(
     frontend=FrontendConfig(num_samples=8_191, num_rows=64),
     separator=SeparatorConfig(embed_dim=8, num_channels=4, widths=(64, 64)),
 )
@@ -51,7 +51,7 @@ def test_limits_are_positive(precision):
 def test_limits_are_those_of_the_best_round():
     times = {"matrix_64": Timing((2.0, 1.0)), "triad": Timing((4.0, 0.5))}
     found = limits.find_limits(times, True)
-    assert found == (2 * 64**3, 12 * limits.QUICK_COUNT / 0.5)
+    assert found == (2 * 64**3, 12 * limits.TINY_COUNT / 0.5)
     first, second = limits.round_limits(times, True)
     assert second == found
     assert (first.flops_per_s, first.bytes_per_s) == (found[0] / 2, found[1] / 8)
@@ -101,7 +101,7 @@ def test_a_step_has_the_operations_of_its_layers():
 
 @pytest.mark.parametrize("name", ["down_1", "down_3", "up_3", "up_1"])
 def test_layers_are_those_of_the_network(name, quick_compile):
-    sizes = updates.QUICK
+    sizes = updates.TINY
     (layer,) = (
         found for found in layers.network_layers(sizes, "float32") if found.name == name
     )

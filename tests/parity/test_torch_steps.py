@@ -188,7 +188,7 @@ def test_policy_loss_and_its_gradient(frontends, batch):
 def test_steps_run_and_move():
     from experiments.benchmarks.torch_steps import torch_steps
 
-    steps = torch_steps(updates.QUICK, updates.draw_batch(updates.QUICK))
+    steps = torch_steps(updates.TINY, updates.draw_batch(updates.TINY))
     for step in steps.values():
         losses = [step() for _ in range(2)]
         assert np.isfinite(losses).all()
@@ -202,7 +202,7 @@ def test_compiled_steps_do_the_same(monkeypatch):
     from experiments.benchmarks import torch_steps as module
 
     monkeypatch.setattr(module, "_compile", lambda steps: None)
-    sizes = updates.QUICK
+    sizes = updates.TINY
     batch = updates.draw_batch(sizes)
     ways = [module.torch_steps(sizes, batch, compiled=way) for way in (False, True)]
     for name in ways[0]:
@@ -238,7 +238,7 @@ def test_everything_is_on_the_device(monkeypatch):
     # Neither is there for tensors without numbers.
     monkeypatch.setattr(theirs.Beta, "sample", lambda beta: beta.mean)
     monkeypatch.setattr(theirs.Frontend, "istft", heard)
-    batch = updates.draw_batch(updates.QUICK)
-    for step in module.torch_steps(updates.QUICK, batch, "meta").values():
+    batch = updates.draw_batch(updates.TINY)
+    for step in module.torch_steps(updates.TINY, batch, "meta").values():
         step()
     assert seen == ["meta", "meta"]
