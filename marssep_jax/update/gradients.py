@@ -34,8 +34,7 @@ def apply_gradients(
     """Take one optimiser step and report the norms, unless numbers have gone bad.
 
     Where the gradient or what it came from is not finite, parameters and optimiser
-    stay as they are. That is decided on the device; XLA fuses the choice with the
-    optimiser's own pass over the parameters.
+    stay as they are, and the update's norm is 0. That is decided on the device.
 
     Args:
       tx: optimiser.
@@ -51,12 +50,26 @@ def apply_gradients(
     norm = optax.tree.norm(grads)
     sound = (is_sound & jnp.isfinite(norm)).astype(jnp.float32)
     is_sound = all_devices(jax.lax.pmin, sound) > 0
-    updates, stepped = tx.update(grads, opt_state, params)
-    moved = optax.apply_updates(params, updates)
-    params, opt_state = choose(is_sound, (moved, stepped), (params, opt_state))
+
+    def step(carry: tuple[Params, Any]) -> tuple[tuple[Params, Any], Array]:
+        params, opt_state = carry
+        updates, stepped = tx.update(grads, opt_state, params)
+        moved = optax.apply_updates(params, updates)
+        return (moved, stepped), optax.tree.norm(updates)
+
+    def stay(carry: tuple[Params, Any]) -> tuple[tuple[Params, Any], Array]:
+        return carry, jnp.zeros_like(norm)
+
+    carry = (params, opt_state)
+    if jax.default_backend() == "cpu":
+        # Choosing between arrays needs both: moments are copied, a third of the pass.
+        (params, opt_state), distance = jax.lax.cond(is_sound, step, stay, carry)
+    else:  # a branch would wait for the host, and choosing is fused with the pass
+        taken = step(carry)
+        (params, opt_state), distance = choose(is_sound, taken, stay(carry))
     metrics = {
         "grad/norm": norm,
-        "update/norm": optax.tree.norm(updates),
+        "update/norm": distance,
         "params/norm": optax.tree.norm(params),
         SKIPPED: 1.0 - is_sound.astype(jnp.float32),
     }
