@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import references
-from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row
+from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row, require_same
 from experiments.benchmarks.suites import or_not_measured
 from experiments.benchmarks.timing import alternate
 from marssep_jax.conversion import clap, imagebind
@@ -154,11 +154,7 @@ def _rows(
     with references.full_float32(device):
         found = reference().cpu().numpy()
         difference = float(np.abs(ours(params, placed) - found).max())
-    if difference > LARGEST_DIFFERENCE:
-        raise ValueError(
-            f"difference of {name} is {difference:.3g}, expected at most "
-            f"{LARGEST_DIFFERENCE}: the two do not compute the same"
-        )
+    require_same(name, difference, LARGEST_DIFFERENCE)
     times = alternate(
         {"ours": lambda: ours(params, placed), "reference": reference},
         1 if tiny else ROUNDS,

@@ -5,7 +5,7 @@ import warnings
 import jax
 import numpy as np
 
-from experiments.benchmarks.rows import Row, ratio_row
+from experiments.benchmarks.rows import Row, ratio_row, require_same
 from experiments.benchmarks.timing import alternate
 from marssep_jax.metrics import BssEval, bss_eval
 
@@ -45,11 +45,7 @@ def measure(tiny: bool) -> list[Row]:
 
     found = np.stack(ours(), axis=1)[:reference_pairs]
     difference = float(np.abs(found - np.asarray(reference())).max())
-    if difference > LARGEST_DIFFERENCE_DB:
-        raise ValueError(
-            f"difference is {difference:.3g} dB, expected at most "
-            f"{LARGEST_DIFFERENCE_DB}: the two do not measure the same"
-        )
+    require_same(NAMES[0], difference, LARGEST_DIFFERENCE_DB, " dB")
     times = alternate({"ours": ours, "reference": reference}, 1 if tiny else 4)
     return [
         ratio_row(

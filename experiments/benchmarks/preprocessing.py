@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import references
-from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row
+from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row, require_same
 from experiments.benchmarks.suites import or_not_measured
 from experiments.benchmarks.timing import Job, alternate
 from marssep_jax.config import FrontendConfig
@@ -223,11 +223,7 @@ def _row(tiny: bool, name: str, credit: str, ours: Job, reference: Job) -> Row:
         warnings.simplefilter("ignore")  # of empty filters, and of what will move
         first, second = (_on_host(job()) for job in (ours, reference))
         difference = float(np.abs(first - second).max())
-        if difference > LARGEST_DIFFERENCE:
-            raise ValueError(
-                f"difference of {name} is {difference:.3g}, expected at most "
-                f"{LARGEST_DIFFERENCE}: the two do not compute the same"
-            )
+        require_same(name, difference, LARGEST_DIFFERENCE)
         times = alternate(jobs, 1 if tiny else ROUNDS)
     return ratio_row(
         name,

@@ -72,6 +72,19 @@ def ratio_row(
     return row | more
 
 
+def require_same(name: str, difference: float, largest: float, unit: str = "") -> None:
+    """Check that two sides of a row compute the same, before they are timed.
+
+    Raises:
+      ValueError: they differ by more than the largest difference.
+    """
+    if not difference <= largest:  # NaN is no agreement
+        raise ValueError(
+            f"difference of {name} is {difference:.3g}{unit}, expected at most "
+            f"{largest}: the two do not compute the same"
+        )
+
+
 def not_measured(name: str, reason: str) -> Row:
     """Return the row of what could not be measured."""
     return {"name": name, "not_measured": reason}

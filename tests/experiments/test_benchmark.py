@@ -88,6 +88,13 @@ def test_a_row_compares_the_best_rounds():
     assert ours.over(4).seconds == (0.5, 1.0, 1.25)
 
 
+def test_two_sides_must_agree_before_they_are_timed():
+    rows.require_same("a", 0.1, 0.1)
+    for difference in (0.2, float("nan")):
+        with pytest.raises(ValueError, match=r"difference of a is .* dB, expected at"):
+            rows.require_same("a", difference, 0.1, " dB")
+
+
 def test_the_table_names_what_was_not_measured():
     row = rows.ratio_row("a.b", Timing((1.0,)), "c", Timing((3.0,)), target=2.0)
     lines = rows.table([row, rows.not_measured("d", "e is not installed")]).splitlines()
