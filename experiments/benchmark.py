@@ -47,9 +47,8 @@ def main() -> None:
     # as JAX does. Of the variable's two names only one may be set.
     if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:
         os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", ".45")
-    from experiments.benchmarks.compare import load_report
+    from experiments.benchmarks.compare import hold_against, load_report
     from experiments.benchmarks.rows import table
-    from experiments.benchmarks.suites import measure_suite
     from marssep_jax import interrupts
     from marssep_jax.checkpoint.workdir import write_json
     from marssep_jax.cli_options import check_json
@@ -66,8 +65,7 @@ def main() -> None:
     for suite in asked:
         interrupts.check()
         begun = time.monotonic()
-        options = options_of(suite)
-        found["rows"] += measure_suite(suite, tiny=TINY.value, **options)
+        found["rows"] += measure(suite)
         print(f"{suite}: {time.monotonic() - begun:.0f} s", flush=True)
         if JSON.value:
             write_json(pathlib.Path(JSON.value), found)
@@ -77,16 +75,19 @@ def main() -> None:
 
         print(f"\n{cost_table(found['rows'])}")
     if before is not None:
-        hold_against(before, found, str(against))
+        hold_against(before, found, str(against), measure)
 
 
-def options_of(suite: str) -> dict[str, Any]:
-    """Return what the flags ask of a suite."""
+def measure(suite: str) -> list[dict[str, Any]]:
+    """Return a suite's rows, as the flags ask for them."""
+    from experiments.benchmarks.suites import measure_suite
+
+    options: dict[str, Any] = {}
     if suite == "roofline":
-        return {"trace": TRACE.value}
+        options["trace"] = TRACE.value
     if suite == "update":
-        return {"compiled": QUICK not in SUITE.value}
-    return {}
+        options["compiled"] = QUICK not in SUITE.value
+    return measure_suite(suite, tiny=TINY.value, **options)
 
 
 def start_report(asked: list[str]) -> dict[str, Any]:
@@ -110,50 +111,6 @@ def start_report(asked: list[str]) -> dict[str, Any]:
         earlier = load_report(JSON.value, tiny=TINY.value, name="json")
         found["rows"] = kept_rows(earlier, found, asked)
     return found
-
-
-def hold_against(before: dict[str, Any], after: dict[str, Any], path: str) -> None:
-    """Print what became worse.
-
-    A suite that seems to have lost is measured once more, and the better of both
-    counts: other work on the machine takes more from a round than most changes do.
-
-    Args:
-      before: the earlier report.
-      after: this run's.
-      path: the earlier report's file.
-
-    Raises:
-      ValueError: a speedup is too far below that of the earlier report.
-    """
-    from experiments.benchmarks.compare import ALLOWED_LOSS, changes, uncompared
-    from experiments.benchmarks.suites import measure_suite
-
-    if before.get("machine") != after["machine"]:
-        print(f"note: {path} was measured on {before.get('machine')}")
-    for name in uncompared(before, after):
-        print(f"not compared: {name}")
-    found = changes(before, after)
-    doubtful = {change.name.partition(".")[0] for change in found if change.is_worse}
-    for suite in sorted(doubtful):
-        print(f"{suite}: seems worse, once more", flush=True)
-        options = options_of(suite)
-        again = {"rows": measure_suite(suite, tiny=after["tiny"], **options)}
-        second = {change.name: change for change in changes(before, again)}
-        found = [
-            max(change, second.get(change.name, change), key=lambda each: each.after)
-            for change in found
-        ]
-    worse = [change for change in found if change.is_worse]
-    for change in worse:
-        print(f"worse: {change}")
-    print(f"{len(found)} speedups compared, {len(worse)} worse")
-    if worse:
-        names = ", ".join(change.name for change in worse)
-        raise ValueError(
-            f"speedup of {names} is lower, expected at most {100 * ALLOWED_LOSS:.0f} % "
-            f"below {path}"
-        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 ALLOWED_LOSS = 0.15
@@ -105,3 +105,49 @@ def uncompared(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
     """Return the rows of the new report that have nothing to be compared with."""
     compared = {change.name for change in changes(before, after)}
     return [row["name"] for row in after["rows"] if row["name"] not in compared]
+
+
+def hold_against(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    path: str,
+    measure: Callable[[str], Sequence[Mapping[str, Any]]],
+) -> None:
+    """Print what became worse.
+
+    A suite that seems to have lost is measured once more, and the better of both
+    counts: other work on the machine takes more from a round than most changes do.
+
+    Args:
+      before: the earlier report.
+      after: this run's.
+      path: the earlier report's file.
+      measure: suite -> its rows.
+
+    Raises:
+      ValueError: a speedup is too far below that of the earlier report.
+    """
+    if before.get("machine") != after["machine"]:
+        print(f"note: {path} was measured on {before.get('machine')}")
+    for name in uncompared(before, after):
+        print(f"not compared: {name}")
+    found = changes(before, after)
+    doubtful = {change.name.partition(".")[0] for change in found if change.is_worse}
+    for suite in sorted(doubtful):
+        print(f"{suite}: seems worse, once more", flush=True)
+        again = changes(before, {"rows": measure(suite)})
+        second = {change.name: change for change in again}
+        found = [
+            max(change, second.get(change.name, change), key=lambda each: each.after)
+            for change in found
+        ]
+    worse = [change for change in found if change.is_worse]
+    for change in worse:
+        print(f"worse: {change}")
+    print(f"{len(found)} speedups compared, {len(worse)} worse")
+    if worse:
+        names = ", ".join(change.name for change in worse)
+        raise ValueError(
+            f"speedup of {names} is lower, expected at most {100 * ALLOWED_LOSS:.0f} % "
+            f"below {path}"
+        )
