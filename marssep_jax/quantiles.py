@@ -108,7 +108,7 @@ def slope_table(kappa: float) -> np.ndarray:
 
 
 class Concentration(NamedTuple):
-    """A kappa with its tables, as arrays: it may change in a compiled function.
+    """A kappa with its tables: as an argument it may change in a compiled function.
 
     Attributes:
       kappa: the concentration.
@@ -116,9 +116,9 @@ class Concentration(NamedTuple):
       slope: its `slope_table`.
     """
 
-    kappa: Float[Array, ""]
-    quantile: Float[Array, "p u"]
-    slope: Float[Array, "p u"]
+    kappa: np.float32 | Float[Array, ""]
+    quantile: np.ndarray | Float[Array, "p u"]
+    slope: np.ndarray | Float[Array, "p u"]
 
 
 Kappa = float | Concentration
@@ -127,12 +127,14 @@ Kappa = float | Concentration
 def make_concentration(kappa: float) -> Concentration:
     """Return a kappa that functions take as an argument instead of a constant.
 
+    Its arrays are NumPy's: it may be made while a function is being compiled.
+
     Raises:
       ValueError: kappa is not a positive number.
     """
     check_kappa(kappa)
     tables = (quantile_table(float(kappa)), slope_table(float(kappa)))
-    return Concentration(jnp.float32(kappa), *map(jnp.asarray, tables))
+    return Concentration(np.float32(kappa), *tables)
 
 
 def quantiles_of(kappa: Kappa) -> np.ndarray | Array:
@@ -151,4 +153,5 @@ def slopes_of(kappa: Kappa) -> np.ndarray | Array:
 
 def number_of(kappa: Kappa) -> float | Array:
     """Return the concentration itself."""
-    return kappa.kappa if isinstance(kappa, Concentration) else kappa
+    number = kappa.kappa if isinstance(kappa, Concentration) else kappa
+    return float(number) if isinstance(number, np.float32) else number

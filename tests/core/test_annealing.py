@@ -75,6 +75,13 @@ def test_stages_go_from_one_kappa_to_the_other():
     assert policy_at(still, jnp.int32(3)) is still
 
 
+def test_policies_of_a_run_may_be_made_while_it_is_compiled():
+    config = PolicyConfig(kappa_start=2.0)
+    mean = jax.jit(lambda step: annealed_policy(config, 100)(step).mean(PROPOSAL))
+    first = beta_policy(make_concentration(2.0)).mean(PROPOSAL)
+    np.testing.assert_allclose(mean(0), first, rtol=1e-6)
+
+
 def test_numbers_out_of_range():
     config = PolicyConfig(kappa_start=2.0)
     with pytest.raises(ValueError, match="num_steps is 0"):

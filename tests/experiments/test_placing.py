@@ -41,12 +41,16 @@ def models(quick_compile):
     return encoder, parts.separator.init(jax.random.key(0), settings.frontend)
 
 
-@pytest.mark.parametrize("update", [{}, to_dict(PATHWISE)], ids=["score", "pathwise"])
-def test_a_config_chooses_the_strategy(models, update):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"rl": to_dict(PATHWISE)}, {"policy": {"kappa_start": 2.0}}],
+    ids=["score", "pathwise", "annealed"],
+)
+def test_a_config_chooses_the_strategy(models, changes):
     """One policy step by either: the same masks, hence the same rewards and loss."""
     found = {}
     for name in ("jit", "pmap"):
-        settings = settings_of(parallelism=name, shard_params=name == "jit", rl=update)
+        settings = settings_of(parallelism=name, shard_params=name == "jit", **changes)
         parts = build.make_parts(settings)
         stage = place_stage(settings, parts, models[0], jax.random.key(2), models[1])
         _, metrics = stage.update(stage.state, draw_batch(settings))
