@@ -31,7 +31,7 @@ def measure(tiny: bool) -> list[Row]:
     )
     slow = alternate(
         {"ours": lambda: ours(key, proposal), "beta": lambda: beta(key, proposal)},
-        2,
+        2 if tiny else 4,
     )
     return [
         ratio_row(NAMES[0], slow["ours"], "jax.random.beta", slow["beta"], target=80.0),
