@@ -7,7 +7,6 @@ data set may be larger than memory.
 """
 
 import contextlib
-import glob
 import itertools
 import json
 import os
@@ -106,9 +105,14 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
-def remove_drafts(path: pathlib.Path) -> None:
-    """Remove what processes left of a file that were killed while they wrote it."""
-    for draft in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+def remove_drafts(folder: pathlib.Path, name: str = "*") -> None:
+    """Remove what processes left in a folder that were killed while they wrote.
+
+    Args:
+      folder: where.
+      name: of the file that they wrote; a pattern.
+    """
+    for draft in folder.glob(f".{name}.*.partial"):
         draft.unlink(missing_ok=True)
 
 

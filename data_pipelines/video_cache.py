@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import glob
 import hashlib
 import multiprocessing
 import os
@@ -204,7 +205,8 @@ def _alone(job: Job, form: Form) -> Outcome:
     except BrokenProcessPool:
         return Outcome(job.id, unreadable=CRASHED)
     finally:
-        remove_drafts(pathlib.Path(job.target))
+        target = pathlib.Path(job.target)
+        remove_drafts(target.parent, glob.escape(target.name))
 
 
 def _pool(count: int) -> concurrent.futures.ProcessPoolExecutor:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from data_pipelines.catalogue import save_record
+from data_pipelines.catalogue import remove_drafts, save_record
 from data_pipelines.folder import MANIFEST_MIXTURES, OTHER_MIXTURES
 from data_pipelines.manifest import write_manifests
 from data_pipelines.mixing import tf
@@ -198,8 +198,8 @@ def _alone(folder: pathlib.Path, data_dir: str | os.PathLike[str]) -> Iterator[N
 
 def _sweep(directory: pathlib.Path, extracted: pathlib.Path) -> None:
     """Delete the drafts of a run that was killed: they may be large."""
-    for path in [*directory.glob(".*.partial"), *extracted.glob("*/.*.partial")]:
-        path.unlink(missing_ok=True)
+    for folder in (directory, *extracted.glob("*")):
+        remove_drafts(folder)
     for path in directory.parent.glob(f"incomplete.*_{VERSION}"):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -117,31 +117,11 @@ def read_program(text: str) -> Program:
     head = re.match(r"HloModule ([\w.\-]+)", text)
     if head is None:
         raise ValueError(f"text is {text[:40]!r}, expected that of a compiled program")
-    frames = _frame_files(text)
-    instructions: dict[str, _Instruction] = {}
-    computation = ""
-    for line in text.splitlines():
-        match = _INSTRUCTION.match(line)
-        if match:
-            name, opcode, rest = match.groups()
-            instructions[name] = _Instruction(opcode, rest, computation)
-        elif (start := _COMPUTATION.match(line)) is not None:
-            computation = start.group(1)
-    named = {
-        name: _own_part(instruction.rest, frames)
-        for name, instruction in instructions.items()
-    }
-    inside: dict[str, Counter[Part]] = {}
-    for name, part in named.items():
-        if part is not None:
-            counts = inside.setdefault(instructions[name].computation, Counter())
-            counts[part] += 1
+    instructions = _read_instructions(text)
+    named = _named_parts(instructions, _frame_files(text))
     users: dict[str, list[str]] = {name: [] for name in instructions}
     operands: dict[str, list[str]] = {name: [] for name in instructions}
     for name, instruction in instructions.items():
-        called = _CALLS.search(instruction.rest)
-        if named[name] is None and called and called.group(1) in inside:
-            named[name] = inside[called.group(1)].most_common(1)[0][0]
         for operand in _OPERAND.findall(instruction.rest.partition(")")[0]):
             if operand in instructions:
                 users[operand].append(name)
@@ -154,6 +134,43 @@ def read_program(text: str) -> Program:
     }
     control = _of_opcode(instructions, CONTROL)
     return Program(head.group(1), parts, control, _products(instructions))
+
+
+def _read_instructions(text: str) -> dict[str, _Instruction]:
+    """Return a program's instructions by name, each with its computation."""
+    found: dict[str, _Instruction] = {}
+    computation = ""
+    for line in text.splitlines():
+        match = _INSTRUCTION.match(line)
+        if match:
+            name, opcode, rest = match.groups()
+            found[name] = _Instruction(opcode, rest, computation)
+        elif (start := _COMPUTATION.match(line)) is not None:
+            computation = start.group(1)
+    return found
+
+
+def _named_parts(
+    instructions: Mapping[str, _Instruction], frames: dict[str, frozenset[str]]
+) -> dict[str, Part | None]:
+    """Return the part of every instruction that has a name, or calls what has.
+
+    A call without one counts as what is named most in the computation that it calls.
+    """
+    named = {
+        name: _own_part(instruction.rest, frames)
+        for name, instruction in instructions.items()
+    }
+    inside: dict[str, Counter[Part]] = {}
+    for name, part in named.items():
+        if part is not None:
+            counts = inside.setdefault(instructions[name].computation, Counter())
+            counts[part] += 1
+    for name, instruction in instructions.items():
+        called = _CALLS.search(instruction.rest)
+        if named[name] is None and called and called.group(1) in inside:
+            named[name] = inside[called.group(1)].most_common(1)[0][0]
+    return named
 
 
 def _of_opcode(

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import references
-from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row, require_same
+from experiments.benchmarks.rows import NotMeasuredError, Row, compared_row
 from experiments.benchmarks.suites import or_not_measured
-from experiments.benchmarks.timing import alternate
 from marssep_jax.conversion import clap, imagebind
 from marssep_jax.conversion.apply import apply_rules
 from marssep_jax.conversion.rules import Rule
@@ -154,20 +153,16 @@ def _rows(
     with references.full_float32(device):
         found = reference().cpu().numpy()
         difference = float(np.abs(ours(params, placed) - found).max())
-    require_same(name, difference, LARGEST_DIFFERENCE)
-    times = alternate(
-        {"ours": lambda: ours(params, placed), "reference": reference},
-        1 if tiny else ROUNDS,
-    )
     credit = f"{credit}, PyTorch {references.version('torch')}"
     if device == "cuda":
         credit += f", {references.SAME_PRODUCTS}"
-    row = ratio_row(
+    row = compared_row(
         name,
-        times["ours"],
+        lambda: ours(params, placed),
+        reference,
         credit,
-        times["reference"],
-        target=1.0,
-        largest_difference=difference,
+        difference,
+        largest=LARGEST_DIFFERENCE,
+        rounds=1 if tiny else ROUNDS,
     )
     return [row]

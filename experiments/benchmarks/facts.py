@@ -19,6 +19,11 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def on_cpu() -> bool:
+    """Say whether JAX computes on the host."""
+    return jax.default_backend() == "cpu"
+
+
 def machine() -> dict[str, Any]:
     """Return processor, cores and what JAX computes on."""
     return {

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.benchmarks.facts import on_cpu
 from experiments.benchmarks.rows import Row, ratio_row
 from experiments.benchmarks.timing import Job, Timing
 
@@ -47,11 +48,6 @@ def moved_bytes(told: Mapping[str, Any]) -> float:
     """
     least = told["argument_bytes"] + told["output_bytes"]
     return float(max(told["accessed_bytes"], least))
-
-
-def on_cpu() -> bool:
-    """Say whether JAX computes on the host."""
-    return jax.default_backend() == "cpu"
 
 
 def matrix_sizes(tiny: bool) -> tuple[int, ...]:

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import references
-from experiments.benchmarks.rows import NotMeasuredError, Row, ratio_row, require_same
+from experiments.benchmarks.rows import NotMeasuredError, Row, compared_row
 from experiments.benchmarks.suites import or_not_measured
-from experiments.benchmarks.timing import Job, alternate
+from experiments.benchmarks.timing import Job
 from marssep_jax.config import FrontendConfig
 from marssep_jax.features import istft, stft
 from marssep_jax.preprocessing.clap_mel import HIGH_HZ, LOW_HZ, clap_log_mel
@@ -217,19 +217,15 @@ def _on_host(found: Any) -> np.ndarray:
 
 
 def _row(tiny: bool, name: str, credit: str, ours: Job, reference: Job) -> Row:
-    """Time both, after a check that they compute the same."""
-    jobs = {"ours": ours, "reference": reference}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of empty filters, and of what will move
         first, second = (_on_host(job()) for job in (ours, reference))
-        difference = float(np.abs(first - second).max())
-        require_same(name, difference, LARGEST_DIFFERENCE)
-        times = alternate(jobs, 1 if tiny else ROUNDS)
-    return ratio_row(
-        name,
-        times["ours"],
-        credit,
-        times["reference"],
-        target=1.0,
-        largest_difference=difference,
-    )
+        return compared_row(
+            name,
+            ours,
+            reference,
+            credit,
+            float(np.abs(first - second).max()),
+            largest=LARGEST_DIFFERENCE,
+            rounds=1 if tiny else ROUNDS,
+        )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.benchmarks import updates
+from experiments.benchmarks.facts import on_cpu
 from experiments.benchmarks.layers import LayerProgram, compile_layer, network_layers
 from experiments.benchmarks.limits import (
     Demand,
@@ -22,20 +23,24 @@ from experiments.benchmarks.limits import (
     find_limits,
     limit_jobs,
     moved_bytes,
-    on_cpu,
     roofline_row,
     round_limits,
 )
 from experiments.benchmarks.profile import profile_products, profile_steps
 from experiments.benchmarks.rows import NotMeasuredError, Row, not_measured
 from experiments.benchmarks.timing import Job, Timing, alternate
-from experiments.benchmarks.updates import FULL, TINY, Sizes
+from experiments.benchmarks.updates import (
+    FULL,
+    PRECISIONS,
+    Sizes,
+    choose_sizes,
+    is_timed,
+)
 from experiments.scaling.programs import describe
 from marssep_jax.models import make_separator
 from marssep_jax.update.gradients import apply_gradients
 
-PRECISIONS = ("float32", "bfloat16")
-STEPS = {"supervised": "supervised", "rl_g8": "policy"}
+STEPS = {name: step for step, name in updates.STEPS.items()}
 """Step as rows name it, to its name in `updates.our_steps`."""
 
 LEVELS = range(1, len(FULL.separator.widths) + 1)
@@ -55,7 +60,6 @@ NAMES = tuple(
     )
 )
 
-ACCELERATOR_BATCH = 32
 CPU_ROUNDS, ACCELERATOR_ROUNDS = 8, 10
 # On an accelerator calls go out one behind the other: the host's part is hidden.
 ACCELERATOR_CALLS = 20
@@ -71,22 +75,21 @@ def measure(tiny: bool, trace: str | None = None) -> list[Row]:
     rows: list[Row] = []
     folder = pathlib.Path(trace) if trace else None
     for precision in PRECISIONS:
-        if on_cpu() and not tiny and precision == "bfloat16":
-            reason = "bfloat16 is for accelerators, and JAX computes on a CPU"
+        if is_timed(precision, tiny):
+            rows += _measure_precision(tiny, precision, folder)
+        else:
+            reason = f"{precision} is for accelerators, and JAX computes on a CPU"
             names = [name for name in NAMES if name.endswith(precision)]
             rows += [not_measured(name, reason) for name in names]
-        else:
-            rows += _measure_precision(tiny, precision, folder)
     return rows
 
 
 def used_sizes(tiny: bool) -> Sizes:
     """Return what is trained here: on an accelerator, with a batch that fills it."""
+    sizes = choose_sizes(tiny)
     if tiny:
-        return TINY
-    if on_cpu():
-        return FULL._replace(rounds=CPU_ROUNDS)
-    return FULL._replace(batch_size=ACCELERATOR_BATCH, rounds=ACCELERATOR_ROUNDS)
+        return sizes
+    return sizes._replace(rounds=CPU_ROUNDS if on_cpu() else ACCELERATOR_ROUNDS)
 
 
 def repeated(job: Job, calls: int) -> Job:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.benchmarks.timing import Timing
+from experiments.benchmarks.timing import Job, Timing, alternate
 
 Row = dict[str, Any]
 
@@ -83,6 +83,42 @@ def require_same(name: str, difference: float, largest: float, unit: str = "") -
             f"difference of {name} is {difference:.3g}{unit}, expected at most "
             f"{largest}: the two do not compute the same"
         )
+
+
+def compared_row(
+    name: str,
+    ours: Job,
+    reference: Job,
+    credit: str,
+    difference: float,
+    *,
+    largest: float,
+    rounds: int,
+) -> Row:
+    """Time two sides that compute the same; at least as fast is the aim.
+
+    Args:
+      name: of the row.
+      ours: this package's job.
+      reference: the other one.
+      credit: what it is, in words.
+      difference: largest one of their values.
+      largest: what is allowed.
+      rounds: measured calls of each.
+
+    Raises:
+      ValueError: they do not compute the same.
+    """
+    require_same(name, difference, largest)
+    times = alternate({"ours": ours, "reference": reference}, rounds)
+    return ratio_row(
+        name,
+        times["ours"],
+        credit,
+        times["reference"],
+        target=1.0,
+        largest_difference=difference,
+    )
 
 
 def not_measured(name: str, reason: str) -> Row:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks import references
+from experiments.benchmarks.facts import on_cpu
 from experiments.benchmarks.rows import (
     UNAVAILABLE,
     NotMeasuredError,
@@ -85,11 +86,16 @@ TINY = Sizes(
 )
 
 
+def is_timed(precision: str, tiny: bool) -> bool:
+    """Say whether a precision is timed here: bfloat16 is for accelerators."""
+    return precision == "float32" or tiny or not on_cpu()
+
+
 def choose_sizes(tiny: bool) -> Sizes:
     """Return what is timed on JAX's backend."""
     if tiny:
         return TINY
-    return FULL if jax.default_backend() == "cpu" else ACCELERATOR
+    return FULL if on_cpu() else ACCELERATOR
 
 
 def measure(tiny: bool, compiled: bool = True) -> list[Row]:
@@ -104,7 +110,7 @@ def measure(tiny: bool, compiled: bool = True) -> list[Row]:
     rows: list[Row] = []
     for precision in PRECISIONS:
         # One after the other: the states of half of the steps at a time.
-        if precision == "float32" or tiny or jax.default_backend() != "cpu":
+        if is_timed(precision, tiny):
             rows += _measure(sizes, batch, precision, compiled)
         else:
             reason = f"{precision} is for accelerators"
@@ -175,7 +181,7 @@ def target_of(name: str) -> float | None:
     """Return the speedup that a row aims at on JAX's backend."""
     if name in TARGETS:
         return TARGETS[name]
-    if jax.default_backend() == "cpu":
+    if on_cpu():
         return CPU_TARGETS.get(name)
     return ACCELERATOR_TARGETS[name.partition("_vs_")[2]]
 

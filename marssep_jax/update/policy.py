@@ -241,7 +241,7 @@ def make_policy_update(
         entropy_coef, kl_old_coef, kl_ref_coef, supervised_coef, gain_coef
     )
     _check_numbers(coefs, objective, inner_epochs, old_refresh)
-    if estimator is None:
+    if estimator is None:  # here: too small a group is told before a step is compiled
         estimator = score_estimator(group_size)
 
     def rollout(policy: MaskPolicy) -> RolloutFn:
